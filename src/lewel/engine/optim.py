@@ -1,0 +1,116 @@
+"""LARS and SGD, and which parameters they leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+Exclude = Literal["bias_and_bn", "bias_and_backbone_bn", "nothing"]
+
+
+class LARS(torch.optim.Optimizer):
+    """Layer-wise adaptive rate scaling (You et al., 2017) as the published BYOL and LEWEL runs use it.
+
+    For each tensor w with gradient g, weight decay a and momentum mu:
+
+        local = trust * |w| / (|g| + a * |w|)        1 in a group with `adapt=False`, and where |w| or |g| is 0
+        v = mu * v + lr * local * (g + a * w)        the rate is inside the buffer: a change of lr acts on new terms only
+        w = w - v
+
+    All in multi-tensor operations; nothing waits for the device.
+
+    params: tensors, or groups; a group may set `lr`, `weight_decay`, `momentum`, `trust_coefficient`, `adapt`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        *,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust_coefficient: float = 0.001,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "trust_coefficient": trust_coefficient,
+            "adapt": True,
+        }
+        super().__init__(params, defaults)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters:
+                self._update(parameters, group)
+        return loss
+
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        buffers = [self._buffer(p) for p in parameters]
+        decay: float = group["weight_decay"]
+        updates = torch._foreach_add(gradients, parameters, alpha=decay) if decay else [g.clone() for g in gradients]
+        if group["adapt"]:
+            torch._foreach_mul_(updates, _local_rates(parameters, gradients, decay, group["trust_coefficient"]))
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_add_(buffers, updates, alpha=group["lr"])
+        torch._foreach_sub_(parameters, buffers)
+
+    def _buffer(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        return state["momentum_buffer"]
+
+
+def _local_rates(weights: list[Tensor], gradients: list[Tensor], decay: float, trust: float) -> list[Tensor]:
+    """trust * |w| / (|g| + decay * |w|) for each tensor, 1 where a norm is zero; 0-d tensors on the device."""
+    w = torch.stack(torch._foreach_norm(weights))
+    g = torch.stack(torch._foreach_norm(gradients))
+    rates = trust * w / (g + decay * w)
+    return list(torch.where((w > 0) & (g > 0), rates, 1.0).to(weights[0].dtype).unbind())
+
+
+def parameter_groups(module: nn.Module, exclude: Exclude, weight_decay: float) -> list[dict[str, Any]]:
+    """The trainable parameters as two groups: decayed and LARS-scaled, and neither (`adapt=False`, no decay).
+
+    exclude, what goes to the second group:
+        "bias_and_bn"            every bias, and every weight of a normalisation layer: the paper
+        "bias_and_backbone_bn"   every bias, and the normalisation weights inside an `encoder`: the published script
+        "nothing"                nothing
+    """
+    spared = _spared(module, exclude)
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    groups = [
+        {"params": [p for name, p in named.items() if name not in spared], "weight_decay": weight_decay, "adapt": True},
+        {"params": [p for name, p in named.items() if name in spared], "weight_decay": 0.0, "adapt": False},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _spared(module: nn.Module, exclude: Exclude) -> set[str]:
+    names = set()
+    for path, part in module.named_modules():
+        normalises = isinstance(part, (_NormBase, nn.LayerNorm, nn.GroupNorm))
+        in_encoder = "encoder" in path.split(".")
+        for name, _ in part.named_parameters(prefix=path, recurse=False):
+            bias = name.split(".")[-1] == "bias"
+            if bias or (normalises and (in_encoder or exclude == "bias_and_bn")):
+                names.add(name)
+    return set() if exclude == "nothing" else names

@@ -1,0 +1,1 @@
+"""What an encoder is worth: one file a task."""

@@ -1,0 +1,1 @@
+"""Weights in from published checkpoints and files, and out again."""

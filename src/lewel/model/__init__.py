@@ -1,0 +1,1 @@
+"""The equation: encoder, maps, head, branch, objective, target, method."""

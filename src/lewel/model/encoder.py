@@ -1,0 +1,65 @@
+"""F: images to a feature map, by any timm CNN."""
+
+from __future__ import annotations
+
+import timm
+import torch
+from jaxtyping import Float
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from lewel import config
+from lewel.errors import UserError, nearest
+
+
+class Encoder(nn.Module):
+    """A timm CNN up to its last feature map: no pooling, no classifier.
+
+    The weights live in `backbone`, under timm's own names, which for ResNets are torchvision's too.
+    Raises UserError: a name that timm does not know; a network without a feature map; a small stem on another family.
+    """
+
+    def __init__(self, name: str = "resnet50", stem: str = "imagenet"):
+        super().__init__()
+        self.name, self.stem = name, stem
+        self.backbone = _create(name)
+        if stem == "small":
+            _use_small_stem(self.backbone, name)
+
+    @classmethod
+    def from_config(cls, encoder: config.Encoder) -> Encoder:
+        return cls(encoder.name, encoder.stem)
+
+    def forward(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b c h w"]:
+        return self.backbone.forward_features(images)
+
+    @torch.no_grad()
+    def map_shape(self, image_size: int) -> tuple[int, int, int]:
+        """(c, h, w) of the feature map of square images. Leaves the BN statistics alone."""
+        was_training = self.training
+        parameter = next(self.parameters())
+        maps = self.eval()(parameter.new_zeros(1, 3, image_size, image_size))
+        self.train(was_training)
+        if maps.ndim != 4:
+            raise UserError(f"--encoder {self.name} returns {maps.ndim}-d features; a CNN with a (b, c, h, w) map is needed")
+        return maps.shape[1], maps.shape[2], maps.shape[3]
+
+
+def _create(name: str) -> nn.Module:
+    if not timm.is_model(name):
+        hint = nearest(name, timm.list_models())
+        raise UserError(f"--encoder {name} is not a timm model{hint} (timm.list_models() names them all)")
+    try:  # the published runs start the last BN weight of a block at 1
+        return timm.create_model(name, num_classes=0, global_pool="", zero_init_last=False)
+    except TypeError:
+        return timm.create_model(name, num_classes=0, global_pool="")
+
+
+def _use_small_stem(backbone: nn.Module, name: str) -> None:
+    """3x3 convolution with stride 1 and no max-pool, the field's stem for images of 32-64 pixels."""
+    if not isinstance(backbone, ResNet) or not isinstance(backbone.conv1, nn.Conv2d):
+        raise UserError(f"--stem small is made for plain ResNets, not {name}; use --stem imagenet")
+    stem = nn.Conv2d(3, backbone.conv1.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    backbone.conv1 = stem
+    backbone.maxpool = nn.Identity()

@@ -1,0 +1,179 @@
+"""One process or many: torchrun, srun, or alone.
+
+Everything above asks this module and never `torch.distributed`; in a run of one process each call is the identity, so
+that no caller needs two paths. On CUDA the group has NCCL for tensors on the device and gloo for tensors on the host.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lewel.errors import UserError
+
+Operation = Literal["sum", "mean", "max", "min"]
+
+
+class Place(NamedTuple):
+    """This process among all: rank 0..world-1, its number on its own machine, and where rank 0 listens."""
+
+    rank: int
+    world: int
+    local_rank: int
+    address: str
+    port: int
+
+
+def place(environment: Mapping[str, str] = os.environ) -> Place:
+    """Read this process's place from torchrun's variables, else from srun's, else alone.
+
+    A batch script's own environment has SLURM_NTASKS too; only a step started by srun has a step number, so a plain
+    `python` in a script of many tasks runs alone instead of waiting for processes that nobody started.
+    """
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        return _named_place(environment, "RANK", "WORLD_SIZE", "LOCAL_RANK", "127.0.0.1", 29500)
+    if "SLURM_PROCID" in environment and "SLURM_STEP_ID" in environment:
+        tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environment else "SLURM_NTASKS"
+        nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST") or "127.0.0.1"
+        job, step = environment.get("SLURM_JOB_ID", "0"), environment["SLURM_STEP_ID"]
+        return _named_place(environment, "SLURM_PROCID", tasks, "SLURM_LOCALID", first_host(nodes), _port(job, step))
+    return Place(0, 1, 0, "127.0.0.1", 29500)
+
+
+def _named_place(env: Mapping[str, str], rank: str, world: str, local: str, address: str, port: int) -> Place:
+    try:
+        number, total, on_machine = int(env[rank]), int(env[world]), int(env.get(local, "0"))
+        where = Place(number, total, on_machine, env.get("MASTER_ADDR", address), int(env.get("MASTER_PORT", port)))
+    except (KeyError, ValueError) as error:
+        names = f"{rank}, {world}, {local}, MASTER_PORT"
+        raise UserError(f"the launcher's variables {names} must be set to integers: {error}") from error
+    if not 0 <= number < total:
+        raise UserError(f"{rank}={number} is not in 0..{total - 1} ({world}={total}); start with torchrun or srun")
+    return where
+
+
+def _port(job: str, step: str) -> int:
+    """The same port on every task of a step, another for another job on a shared machine."""
+    digits = [int(part) if part.isdigit() else 0 for part in (job, step)]
+    return 15000 + (digits[0] * 7 + digits[1]) % 20000
+
+
+def first_host(nodelist: str) -> str:
+    """The first host of Slurm's compressed list: `gpu[07-09,12],login` -> `gpu07`."""
+    first = re.split(r",(?![^\[]*\])", nodelist.strip())[0]
+    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", first)
+
+
+_local_rank = 0
+
+
+def start(device: torch.device, timeout_s: float = 600.0) -> None:
+    """Join the group of processes that the launcher announced; alone, do nothing but choose the device.
+
+    device: "cuda" takes the GPU of this process's number on its machine and NCCL, any other gloo.
+    timeout_s: after so many seconds without an answer from another process a collective call raises.
+    Raises UserError when this machine has fewer GPUs than processes, or rank 0 cannot be reached.
+    """
+    global _local_rank
+    where = place()
+    _local_rank = where.local_rank
+    if device.type == "cuda":
+        _take_gpu(where.local_rank if device.index is None else device.index)
+    if where.world == 1 or dist.is_initialized():
+        return
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            init_method=f"tcp://{where.address}:{where.port}",
+            rank=where.rank,
+            world_size=where.world,
+            timeout=datetime.timedelta(seconds=timeout_s),
+        )
+    except (dist.DistError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"process {where.rank} of {where.world} could not join rank 0 at {where.address}:{where.port} ({reason}); "
+            "set MASTER_ADDR and MASTER_PORT to where rank 0 can be reached, on a free port"
+        ) from error
+
+
+def _take_gpu(index: int) -> None:
+    if index >= torch.cuda.device_count():
+        raise UserError(
+            f"GPU {index} is not there: this machine has {torch.cuda.device_count()}; "
+            "start as many processes as GPUs, or use --device cpu"
+        )
+    torch.cuda.set_device(index)
+
+
+def stop() -> None:
+    """Leave the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number, 0..world-1."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_rank() -> int:
+    """This process's number on its own machine."""
+    return _local_rank
+
+
+def is_main() -> bool:
+    """True in the one process that writes files and speaks to the user."""
+    return rank() == 0
+
+
+def all_gather(tensor: Tensor) -> Tensor:
+    """The tensors of all processes, of equal shape, concatenated on dim 0 in rank order. Carries no gradient."""
+    if world() == 1:
+        return tensor.detach()
+    mine = tensor.detach().contiguous()
+    whole = mine.new_empty((world() * mine.shape[0], *mine.shape[1:]))
+    dist.all_gather_into_tensor(whole, mine)
+    return whole
+
+
+def all_reduce_(tensor: Tensor, op: Operation = "sum") -> Tensor:
+    """Replace `tensor` by the sum, mean, maximum or minimum over all processes, in place, and return it."""
+    if world() == 1:
+        return tensor
+    operations = {"sum": dist.ReduceOp.SUM, "mean": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}
+    dist.all_reduce(tensor, operations[op])
+    return tensor.div_(world()) if op == "mean" else tensor
+
+
+@torch.no_grad()
+def broadcast_(tensors: Iterable[Tensor]) -> None:
+    """Overwrite the tensors by those of rank 0, in place; one message for each dtype and device."""
+    if world() == 1:
+        return
+    kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    for alike in kinds.values():
+        flat = torch.cat([tensor.detach().reshape(-1) for tensor in alike])
+        dist.broadcast(flat, 0)
+        for tensor, part in zip(alike, flat.split([tensor.numel() for tensor in alike]), strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world() > 1:
+        dist.all_reduce(torch.zeros(1))

@@ -1,0 +1,188 @@
+"""What the published implementations computed, in float64, number by number.
+
+LEWEL_GOLDEN may name another recording of the same form. |ours - recorded| <= 1e-8 * |recorded| + 1e-9 everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lewel import build, config
+from lewel.engine.optim import LARS, parameter_groups
+from lewel.interop import names
+
+RECORDING = Path(os.environ.get("LEWEL_GOLDEN", Path(__file__).parent / "golden" / "golden.json"))
+CASES = json.loads(RECORDING.read_text())
+DATA = config.Data(image_size=64, views=(config.View(), config.View()))
+
+
+def values(name: str, shape: list[int]) -> np.ndarray:
+    """The recording's recipe for the tensor `name`."""
+    if name.endswith("num_batches_tracked"):
+        return np.full(shape, 7)
+    noise = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+    if name.endswith("running_var"):
+        return 1 + 0.1 * np.abs(noise)
+    if name.endswith(("running_mean", "bias")):
+        return 0.1 * noise
+    if len(shape) == 1:
+        return 1 + 0.1 * noise
+    return noise * np.sqrt(2 / np.prod(shape[1:]))
+
+
+def images(seed: int, case: dict) -> torch.Tensor:
+    return torch.from_numpy(np.random.RandomState(seed).standard_normal(case["image"]))
+
+
+def recipe(case: dict) -> config.Recipe:
+    encoder = config.Encoder(case["backbone"])
+    dim, opt = case["embed_dim"], case["optimizer"]
+    if "queue" in case:
+        width = next(shape[0] for name, shape in case["state_dict"].items() if name.endswith("encoder_q.fc.0.weight"))
+        head = config.Head(width, dim, norm=False, bias=True, init="linear")
+        loss = config.Objective("queue", case["temperature"], case["queue"])
+        terms = (config.Term("global", 1.0, config.Maps(), head, None, loss),)
+        target = config.Target(case["momentum"], "constant", "before", "batch")
+    else:
+        head = config.Head(case["hidden_dim"], dim)
+        weight = case.get("global_loss_weight", 1.0)
+        terms = (config.Term("global", weight, config.Maps(), head, head, config.Objective("cosine")),)
+        if "groups" in case:
+            coupled = config.Maps("coupled", groups=case["groups"])
+            aligned = case["aligned_loss_weight"]
+            terms += (config.Term("aligned", aligned, coupled, head, head, config.Objective("cosine")),)
+        running = "running" if case["target_batch_norm"].startswith("running") else "batch"
+        target = config.Target(case["ema"]["base_momentum"], "cosine", "after", running)
+    method = config.Method(encoder, terms, target, "one" if "queue" in case else "both")
+    optimizer = config.Optimizer(
+        kind=opt["name"].lower(),
+        lr=1.0,
+        batch_size=case["image"][0],
+        weight_decay=opt["weight_decay"],
+        momentum=opt["momentum"],
+        trust_coefficient=opt.get("trust_coefficient", 0.001),
+        exclude="bias_and_bn" if opt["name"] == "LARS" else "nothing",
+    )
+    return config.Recipe("golden", method, DATA, optimizer, epochs=1)
+
+
+def optimizer(method: torch.nn.Module, spec: config.Optimizer) -> torch.optim.Optimizer:
+    groups = parameter_groups(method, spec.exclude, spec.weight_decay)
+    if spec.kind == "sgd":
+        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+    return LARS(groups, lr=spec.lr, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient)
+
+
+class Run:
+    """Our method with the recording's tensors, and how its names read in ours."""
+
+    def __init__(self, case: dict):
+        self.case = case
+        spec = recipe(case)
+        self.method = build.method(spec).double().train()
+        state = {}
+        for name, shape in case["state_dict"].items():
+            if name.endswith("queue"):
+                raw = values(name + ".weight", shape)
+                tensor = torch.from_numpy(raw / np.linalg.norm(raw, axis=0))
+            elif name.endswith("queue_ptr"):
+                tensor = torch.zeros(shape, dtype=torch.long)
+            else:
+                tensor = torch.from_numpy(values(name, shape))
+            key = names.ours(name)
+            assert key is not None, name
+            state[key] = names.in_our_shape(name, tensor)
+        missing, unexpected = self.method.load_state_dict(state, strict=False)
+        assert (missing, unexpected) == (["pending"], [])
+        self.optimizer = optimizer(self.method, spec.optimizer)
+
+    def step(self, number: int, total: int, lr: float, view1: torch.Tensor, view2: torch.Tensor):
+        self.method.before_step(number, total)
+        loss, out = self.method(view1, view2)
+        self.optimizer.zero_grad()
+        loss.backward()
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.method.after_step(out)
+        return loss
+
+
+def agree(tensor: torch.Tensor, recorded: dict | float | int, what: str) -> None:
+    flat = tensor.detach().double().flatten()
+    if not isinstance(recorded, dict):
+        recorded = {"first": [recorded]}
+    ours = {"sum": flat.sum().item(), "abs_sum": flat.abs().sum().item(), "first": flat[:4].tolist()}
+    for key, number in recorded.items():
+        if key in ("shape", "axes"):
+            continue
+        for mine, theirs in zip(np.atleast_1d(ours[key]), np.atleast_1d(number), strict=True):
+            assert abs(mine - theirs) <= 1e-8 * abs(theirs) + 1e-9, f"{what} {key}: {mine} != {theirs}"
+
+
+def check_states(run: Run) -> None:
+    state = run.method.state_dict()
+    for name, recorded in run.case["after_steps"].items():
+        key = names.ours(name)
+        assert key is not None
+        agree(state[key], recorded, name)
+
+
+BYOL_LIKE = [name for name, case in CASES.items() if "ema" in case]
+MOCO_LIKE = [name for name, case in CASES.items() if "queue" in case]
+
+
+@pytest.mark.parametrize("name", [name for name in BYOL_LIKE if "first_forward" in CASES[name]])
+def test_first_forward(name):
+    run = Run(CASES[name])
+    online = run.method.online(images(101, run.case))
+    target = run.method.target([images(202, run.case)], 0)[0]
+    height, width = online.features.size
+    found = {
+        "feature_map_view1": online.features.tokens.transpose(1, 2).unflatten(2, (height, width)),
+        "online_global_view1": online.embeddings["global"],
+        "online_aligned_view1": online.embeddings.get("aligned"),
+        "target_global_view2": target.embeddings["global"],
+        "target_aligned_view2": target.embeddings.get("aligned"),
+    }
+    for what, recorded in run.case["first_forward"].items():
+        agree(found[what], recorded, what)
+
+
+@pytest.mark.parametrize("name", BYOL_LIKE)
+def test_steps_lewel_b_and_byol(name):
+    run = Run(CASES[name])
+    total = run.case["ema"]["total_steps"]
+    for number, step in enumerate(run.case["steps"]):
+        loss = run.step(number, total, step["lr"], images(101, run.case), images(202, run.case))
+        agree(loss, step["loss"], f"loss of step {number}")
+        parameters = dict(run.method.named_parameters())
+        for tensor, norm in step["grad_norm"].items():
+            gradient = parameters[names.ours(tensor)].grad
+            agree(gradient.norm(), norm, f"gradient norm of {tensor} at step {number}")
+        agree(torch.tensor(run.method._momentum(), dtype=torch.float64), step["target_momentum"], "target momentum")
+    check_states(run)
+
+
+@pytest.mark.parametrize("name", MOCO_LIKE)
+def test_steps_moco_v2(name):
+    run = Run(CASES[name])
+    logits = []
+    objective = run.method.objectives["global"]
+    compute = objective.logits
+    objective.logits = lambda a, b: logits.append(compute(a, b)) or logits[-1]
+    for number, step in enumerate(run.case["steps"]):
+        query, key = step["image_seeds"]
+        loss = run.step(number, 100, step["lr"], images(query, run.case), images(key, run.case))
+        agree(loss, step["loss"], f"loss of step {number}")
+        agree(logits[-1], step["logits"], f"logits of step {number}")
+    state = {"queue_ptr": run.case["after_steps"].pop("queue_ptr")}
+    agree(run.method.objectives["global"].queue_ptr, state["queue_ptr"], "queue_ptr")
+    check_states(run)
