@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from lewel import build, config
-from lewel.engine.optim import LARS, parameter_groups
+from lewel.engine.optim import make_optimizer
 from lewel.interop import names
 
 RECORDING = Path(os.environ.get("LEWEL_GOLDEN", Path(__file__).parent / "golden" / "golden.json"))
@@ -73,13 +73,6 @@ def recipe(case: dict) -> config.Recipe:
     return config.Recipe("golden", method, DATA, optimizer, epochs=1)
 
 
-def optimizer(method: torch.nn.Module, spec: config.Optimizer) -> torch.optim.Optimizer:
-    groups = parameter_groups(method, spec.exclude, spec.weight_decay)
-    if spec.kind == "sgd":
-        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
-    return LARS(groups, lr=spec.lr, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient)
-
-
 class Run:
     """Our method with the recording's tensors, and how its names read in ours."""
 
@@ -101,7 +94,7 @@ class Run:
             state[key] = names.in_our_shape(name, tensor)
         missing, unexpected = self.method.load_state_dict(state, strict=False)
         assert (missing, unexpected) == (["pending"], [])
-        self.optimizer = optimizer(self.method, spec.optimizer)
+        self.optimizer = make_optimizer(self.method, spec.optimizer)
 
     def step(self, number: int, total: int, lr: float, view1: torch.Tensor, view2: torch.Tensor):
         self.method.before_step(number, total)

@@ -28,7 +28,8 @@ def method(recipe: config.Recipe) -> Method:
             f"--image-size {recipe.data.image_size} leaves {spec.encoder.name} one position, and nothing to learn where to look; "
             "use a larger --image-size or --stem small"
         )
-    online = batchnorm.convert(_branch(spec, encoder, width), spec.bn_groups)
+    encoder.freeze_unused(recipe.data.image_size)
+    online = batchnorm.convert(_branch(spec, encoder, width, height * columns), spec.bn_groups)
     assert isinstance(online, Branch)
     predictors = nn.ModuleDict(
         {term.name: Head(_embedding_size(spec, term), term.predictor) for term in spec.terms if term.predictor}
@@ -44,19 +45,19 @@ def method(recipe: config.Recipe) -> Method:
     )
 
 
-def _branch(spec: config.Method, encoder: Encoder, width: int) -> Branch:
+def _branch(spec: config.Method, encoder: Encoder, width: int, positions: int) -> Branch:
     projectors = {term.name: Head(width, term.projector) for term in spec.terms if isinstance(term.projector, config.Head)}
     return Branch(
         encoder,
         maps=nn.ModuleDict({term.name: _maps(term.maps, width) for term in spec.terms}),
         projectors=nn.ModuleDict(projectors),
-        paths=tuple(_path(spec, term, width) for term in spec.terms),
+        paths=tuple(_path(spec, term, width, positions) for term in spec.terms),
     )
 
 
-def _path(spec: config.Method, term: config.Term, width: int) -> Path:
-    groups, count = term.maps.groups, _map_count(spec, term)
-    if width % groups or (count is not None and count % groups):
+def _path(spec: config.Method, term: config.Term, width: int, positions: int) -> Path:
+    groups, count = term.maps.groups, _map_count(spec, term, positions)
+    if width % groups or count % groups:
         raise UserError(
             f"--groups {groups} must divide the {width} channels of {spec.encoder.name} and the {count} maps of term {term.name}"
         )
@@ -64,14 +65,14 @@ def _path(spec: config.Method, term: config.Term, width: int) -> Path:
     return Path(term.name, projector, groups, term.maps.source if term.maps.kind == "coupled" else None)
 
 
-def _map_count(spec: config.Method, term: config.Term) -> int | None:
-    """m, where the configuration alone says it."""
+def _map_count(spec: config.Method, term: config.Term, positions: int) -> int:
+    """m, the number of maps."""
     if term.maps.kind == "coupled":
         return _embedding_size(spec, next(other for other in spec.terms if other.name == term.maps.source))
     if term.maps.kind == "learned":
         assert term.maps.head is not None
         return term.maps.head.out
-    return {"uniform": 1, "grid": term.maps.size**2, "random": term.maps.count, "pixel": None}[term.maps.kind]
+    return {"uniform": 1, "grid": term.maps.size**2, "random": term.maps.count, "pixel": positions}[term.maps.kind]
 
 
 def _embedding_size(spec: config.Method, term: config.Term) -> int:

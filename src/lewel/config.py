@@ -187,3 +187,24 @@ class Recipe:
     epochs: int
     queue_share: float | None = None  # folder recipes: the queue follows the number of images
     note: str = field(default="", compare=False)  # one line for `lewel recipes`
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out: what may differ between two runs of one recipe. Each is a flag of `lewel pretrain`."""
+
+    data: str  # folder of images (with train/ and val/ or without), list file, or CIFAR-10's binary files
+    run: str  # directory of the run; the same command on the same directory goes on
+    seed: int = 0  # of weights, order and augmentation
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
+    workers: int | None = None  # processes that decode and augment; by default from the number of cores
+    accumulate: int = 1  # micro-batches a step: less memory, smaller BN groups and fewer in-batch negatives
+    init: str = "random"  # weights to start from: random, a file, or timm:NAME
+    keep: int = 2  # checkpoints kept
+    save_every: int | None = None  # steps between checkpoints; by default an epoch, at most 1000
+    log_every: int = 20  # steps between records
+    knn_every: int = 1  # epochs between kNN evaluations, where there are labels and a val/ split; 0: never
+    dry_run: bool = False  # check everything, time 20 steps, print the plan, write nothing
+    extend: bool = False  # go on with another number of epochs
+    change_processes: bool = False  # go on with another number of processes

@@ -153,8 +153,7 @@ def all_reduce_(tensor: Tensor, op: Operation = "sum") -> Tensor:
     """Replace `tensor` by the sum, mean, maximum or minimum over all processes, in place, and return it."""
     if world() == 1:
         return tensor
-    operations = {"sum": dist.ReduceOp.SUM, "mean": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}
-    dist.all_reduce(tensor, operations[op])
+    dist.all_reduce(tensor, {"max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}.get(op, dist.ReduceOp.SUM))
     return tensor.div_(world()) if op == "mean" else tensor
 
 

@@ -7,7 +7,9 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lewel import config
 
 Exclude = Literal["bias_and_bn", "bias_and_backbone_bn", "nothing"]
 
@@ -18,7 +20,7 @@ class LARS(torch.optim.Optimizer):
     For each tensor w with gradient g, weight decay a and momentum mu:
 
         local = trust * |w| / (|g| + a * |w|)        1 in a group with `adapt=False`, and where |w| or |g| is 0
-        v = mu * v + lr * local * (g + a * w)        the rate is inside the buffer: a change of lr acts on new terms only
+        v = mu * v + lr * local * (g + a * w)        the rate is inside: a change acts on new terms only
         w = w - v
 
     All in multi-tensor operations; nothing waits for the device.
@@ -107,10 +109,18 @@ def parameter_groups(module: nn.Module, exclude: Exclude, weight_decay: float) -
 def _spared(module: nn.Module, exclude: Exclude) -> set[str]:
     names = set()
     for path, part in module.named_modules():
-        normalises = isinstance(part, (_NormBase, nn.LayerNorm, nn.GroupNorm))
+        normalises = isinstance(part, (_BatchNorm, nn.LayerNorm, nn.GroupNorm))
         in_encoder = "encoder" in path.split(".")
         for name, _ in part.named_parameters(prefix=path, recurse=False):
             bias = name.split(".")[-1] == "bias"
             if bias or (normalises and (in_encoder or exclude == "bias_and_bn")):
                 names.add(name)
     return set() if exclude == "nothing" else names
+
+
+def make_optimizer(module: nn.Module, spec: config.Optimizer) -> torch.optim.Optimizer:
+    """The optimizer of a recipe over the module's trainable parameters."""
+    groups = parameter_groups(module, spec.exclude, spec.weight_decay)
+    if spec.kind == "sgd":
+        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+    return LARS(groups, lr=spec.lr, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,7 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 
 # What the two libraries below torch call the instruction sets that include bf16 arithmetic.
-_ONEDNN_WITH_BF16 = ("", "ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10")
+_ONEDNN_WITH_BF16 = ("ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10")
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Precision:
     device: torch.device
     name: Literal["fp32", "bf16", "fp16"]
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> torch.autocast:
         """The context of a forward pass."""
         dtype = torch.float16 if self.name == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.name != "fp32")
@@ -45,7 +44,7 @@ def device(name: DeviceName, local_rank: int = 0) -> torch.device:
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if local_rank >= count:
-            raise UserError(f"--device {name}: GPU {local_rank} is not there, {count} CUDA GPU(s) found; use --device cpu")
+            raise UserError(f"--device {name}: GPU {local_rank} is not there, {count} found; use --device cpu")
         return torch.device("cuda", local_rank)
     if name == "mps" or (name == "auto" and torch.backends.mps.is_available()):
         if not torch.backends.mps.is_available():
@@ -64,7 +63,7 @@ def choose(name: PrecisionName, on: torch.device) -> Precision:
     if name == "auto":
         return Precision(on, "bf16" if fast else "fp32")
     if name == "fp16" and on.type != "cuda":
-        raise UserError(f"--precision fp16 needs a CUDA GPU, the device is {on.type}; use --precision auto, fp32 or bf16")
+        raise UserError(f"--precision fp16 needs a CUDA GPU, this is {on.type}; use --precision auto, fp32 or bf16")
     if name == "bf16" and not fast:
         warnings.warn(
             f"--precision bf16: this {on.type} device has no bf16 instructions (or they are switched off), so it "
@@ -83,7 +82,7 @@ def hardware_bf16(on: torch.device) -> bool:
 
 def cpu_bf16(environment: Mapping[str, str], instructions: bool) -> bool:
     """bf16 on this CPU: the instructions are there and neither oneDNN nor ATen is told to do without them."""
-    onednn = environment.get("ONEDNN_MAX_CPU_ISA", environment.get("DNNL_MAX_CPU_ISA", "")).upper()
+    onednn = environment.get("ONEDNN_MAX_CPU_ISA", environment.get("DNNL_MAX_CPU_ISA", "ALL")).upper()
     aten = environment.get("ATEN_CPU_CAPABILITY", "").lower()
     return instructions and onednn.startswith(_ONEDNN_WITH_BF16) and aten not in ("default", "avx2")
 

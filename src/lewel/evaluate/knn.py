@@ -1,7 +1,7 @@
-"""kNN: the class of an image by the vote of its k nearest training images, frozen features, nothing trained.
+"""kNN: the class of an image by the vote of its k nearest training images; frozen features, nothing is trained.
 
-Cosine similarity of globally pooled features; a neighbour's vote weighs exp(similarity / T). k = 20, T = 0.07 unless said otherwise
-(Wu et al. 2018 use k = 200). Keys come from the training split, queries from the validation split: the two are never mixed.
+Cosine similarity of globally pooled features; a neighbour's vote weighs exp(similarity / T) (Wu et al. 2018). Keys come from the
+training split, queries from the validation split; the two are never mixed.
 """
 
 from __future__ import annotations
@@ -13,28 +13,60 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lewel import config
+from lewel.data.images import Images
+from lewel.data.loader import evaluation_batches
+from lewel.engine.precision import Precision
+from lewel.errors import UserError
+from lewel.shapes import Batch
+
+K, TEMPERATURE = 20, 0.07
+
+
+def knn_top1(
+    encoder: nn.Module, keys: Images, queries: Images, data: config.Data, precision: Precision, workers: int = 0
+) -> float:
+    """Top-1 in per cent of `queries` among `keys`, both labelled, seen as one central crop of the training's size.
+
+    Raises UserError without labels, or where a class of the queries is not among the keys'.
+    """
+    if keys.labels is None or queries.labels is None:
+        raise UserError("kNN needs labels: --data with train/CLASS/... and val/CLASS/..., or --knn-every 0")
+    if missing := sorted(set(queries.classes or ()) - set(keys.classes or ())):
+        raise UserError(f"kNN: classes of val are missing in train: {', '.join(missing[:3])}; or use --knn-every 0")
+    found = []
+    for images in (keys, queries):
+        batches = evaluation_batches(images, data.image_size, 256, workers, data.mean, data.std, precision.device)
+        rows, indices = features(encoder, batches, precision)
+        assert images.labels is not None
+        found.append((rows, torch.from_numpy(images.labels).to(rows.device)[indices]))
+    (key_rows, key_labels), (query_rows, query_labels) = found
+    if queries.classes != keys.classes and queries.classes and keys.classes:
+        place = torch.tensor([keys.classes.index(name) for name in queries.classes], device=query_labels.device)
+        query_labels = place[query_labels]
+    return 100 * (predict(key_rows, key_labels, query_rows) == query_labels).double().mean().item()
+
 
 @torch.no_grad()
 def features(
-    encoder: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, dtype: torch.dtype | None = None
+    encoder: nn.Module, batches: Iterable[Batch], precision: Precision
 ) -> tuple[Float[Tensor, "images c"], Int[Tensor, " images"]]:
-    """Pooled fp32 features and labels of (pixels, labels) batches, on `device`; the encoder in eval mode, then as it was.
+    """Pooled fp32 features and the images' indices, on the device. The encoder is in eval mode, then as it was.
 
-    dtype: autocast's type, or None for the weights' own. Uses no random numbers and changes no state of the encoder.
+    Uses no random numbers and changes no state.
     """
-    was_training = [module for module in encoder.modules() if module.training]
+    training = [module for module in encoder.modules() if module.training]
     encoder.eval()
-    rows, labels = [], []
+    rows, indices = [], []
     try:
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            for pixels, label in batches:
-                pixels = pixels.to(device, memory_format=torch.channels_last, non_blocking=True)
-                rows.append(encoder(pixels).mean(dim=(2, 3)).float())
-                labels.append(label.to(device))
+        for batch in batches:
+            with precision.autocast():
+                rows.append(encoder(batch.views[0].pixels).mean(dim=(2, 3)).float())
+            indices.append(batch.indices.to(precision.device))
     finally:
-        for module in was_training:
+        for module in training:
             module.training = True
-    return torch.cat(rows), torch.cat(labels)
+    return torch.cat(rows), torch.cat(indices)
 
 
 @torch.no_grad()
@@ -42,23 +74,17 @@ def predict(
     keys: Float[Tensor, "keys c"],
     key_labels: Int[Tensor, " keys"],
     queries: Float[Tensor, "queries c"],
-    k: int = 20,
-    temperature: float = 0.07,
+    k: int = K,
+    temperature: float = TEMPERATURE,
     chunk: int = 1024,
 ) -> Int[Tensor, " queries"]:
-    """The class with the largest vote for each query; ties go to the lower class."""
-    k = min(k, len(keys))
-    classes = int(key_labels.max()) + 1
+    """The class with the largest vote for each query; ties go to the lower class. Fewer keys than k: all of them vote."""
     keys = functional.normalize(keys, dim=1)
+    classes = int(key_labels.max()) + 1
     found = []
     for part in functional.normalize(queries, dim=1).split(chunk):
-        similarity, nearest = (part @ keys.T).topk(k, dim=1)
+        similarity, nearest = (part @ keys.T).topk(min(k, len(keys)), dim=1)
         votes = torch.zeros(len(part), classes, device=keys.device, dtype=keys.dtype)
         votes.scatter_add_(1, key_labels[nearest], (similarity / temperature).exp())
         found.append(votes.argmax(dim=1))
     return torch.cat(found)
-
-
-def accuracy(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> float:
-    """Top-1 in per cent."""
-    return 100 * (predicted == labels).float().mean().item()

@@ -1,6 +1,7 @@
 """Published parameter names to ours, one rule a line.
 
-    LEWEL_B     module.{online_net,target_net}.{backbone.*, neck.proj.mlp.*, neck.proj_obj.mlp.*}, module.predictor{,_obj}.mlp.*
+    LEWEL_B     module.{online_net,target_net}.{backbone.*, neck.proj.mlp.*, neck.proj_obj.mlp.*},
+                module.predictor{,_obj}.mlp.*
     BYOL-EMAN   the same with neck.mlp.* and module.predictor.mlp.*
     MoCo v2     module.encoder_{q,k}.{*, fc.0.*, fc.2.*}, module.queue, module.queue_ptr
     bare        conv1.weight, layer1.0.conv1.weight, ...: torchvision's names, timm's too
@@ -11,6 +12,7 @@ Their 1x1 convolutions over positions (o, i, 1) are our linear layers over rows 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -19,13 +21,16 @@ _TERM = {"": "global", "_obj": "aligned"}
 _MLP = {"0": "hidden", "1": "norm", "3": "out"}
 _FC = {"0": "hidden", "2": "out"}
 
-_RULES: tuple[tuple[re.Pattern[str], object], ...] = (
+_RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"(online_net|target_net)\.backbone\.(.+)"), lambda m: f"{_BRANCH[m[1]]}.encoder.backbone.{m[2]}"),
     (
         re.compile(r"(online_net|target_net)\.neck\.(?:proj(_obj)?\.)?mlp\.([013])\.(.+)"),
         lambda m: f"{_BRANCH[m[1]]}.projectors.{_TERM[m[2] or '']}.{_MLP[m[3]]}.{m[4]}",
     ),
-    (re.compile(r"predictor(_obj)?\.mlp\.([013])\.(.+)"), lambda m: f"predictors.{_TERM[m[1] or '']}.{_MLP[m[2]]}.{m[3]}"),
+    (
+        re.compile(r"predictor(_obj)?\.mlp\.([013])\.(.+)"),
+        lambda m: f"predictors.{_TERM[m[1] or '']}.{_MLP[m[2]]}.{m[3]}",
+    ),
     (
         re.compile(r"(encoder_[qk])\.fc\.([02])\.(.+)"),
         lambda m: f"{_BRANCH[m[1]]}.projectors.global.{_FC[m[2]]}.{m[3]}",
@@ -40,7 +45,7 @@ def ours(name: str) -> str | None:
     name = name.removeprefix("module.")
     for pattern, rename in _RULES:
         if match := pattern.fullmatch(name):
-            return rename(match)  # type: ignore[operator]
+            return rename(match)
     return None
 
 

@@ -35,14 +35,40 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def map_shape(self, image_size: int) -> tuple[int, int, int]:
-        """(c, h, w) of the feature map of square images. Leaves the BN statistics alone."""
-        was_training = self.training
-        parameter = next(self.parameters())
-        maps = self.eval()(parameter.new_zeros(1, 3, image_size, image_size))
-        self.train(was_training)
-        if maps.ndim != 4:
-            raise UserError(f"--encoder {self.name} returns {maps.ndim}-d features; a CNN with a (b, c, h, w) map is needed")
+        """(c, h, w) of the feature map of square images. Leaves the BN statistics alone.
+
+        Raises UserError: images that the network does not take; features that are no (b, c, h, w) map.
+        """
+        try:
+            maps = self._probe(image_size)
+        except (AssertionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise UserError(
+                f"--encoder {self.name} does not take images of --image-size {image_size} ({reason}); "
+                "a CNN that takes images of any size is needed, or another --image-size"
+            ) from error
+        if maps.ndim != 4 or maps.shape[1] != self.backbone.num_features:
+            raise UserError(
+                f"--encoder {self.name} returns features of shape {tuple(maps.shape)}; a CNN with a (b, c, h, w) map is needed"
+            )
         return maps.shape[1], maps.shape[2], maps.shape[3]
+
+    def freeze_unused(self, image_size: int) -> None:
+        """Freeze what the feature map does not depend on, as timm's head of a MobileNet: DDP would wait for its gradient."""
+        with torch.enable_grad():
+            trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+            gradients = torch.autograd.grad(self._probe(image_size).sum(), trained, allow_unused=True)
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            parameter.requires_grad_(gradient is not None)
+
+    def _probe(self, image_size: int) -> Tensor:
+        """The feature map of one black image, in eval mode."""
+        was_training = self.training
+        try:
+            self.eval()
+            return self.backbone.forward_features(next(self.parameters()).new_zeros(1, 3, image_size, image_size))
+        finally:
+            self.train(was_training)
 
 
 def _create(name: str) -> nn.Module:

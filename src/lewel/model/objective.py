@@ -13,6 +13,8 @@ from torch.nn import functional
 from lewel import parallel
 from lewel.model.maps import at_least_fp32
 
+_LOGITS = 2**20  # at a time: 4 MiB in fp32, what a cache holds
+
 
 def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
     return functional.normalize(at_least_fp32(x), dim=-1)
@@ -72,16 +74,45 @@ class InBatchInfoNCE(nn.Module):
 
     def forward(self, a: Float[Tensor, "b n d"], b: Float[Tensor, "b n d"]) -> Float[Tensor, ""]:
         with torch.autocast(a.device.type, enabled=False):
-            a, b = unit(a), unit(b)
-            positive = (a * b).sum(dim=2) / self.temperature  # b n
-            everyone = parallel.all_gather(b)  # B n d
+            rows, keys = unit(a) / self.temperature, parallel.all_gather(unit(b))
+            first = parallel.rank() * len(a)  # where this process's images are among the keys
             if self.same_index:
-                others = torch.einsum("ikd,jkd->ikj", a, everyone)  # b n B
-            else:
-                others = torch.einsum("ikd,jld->ikjl", a, everyone)  # b n B n
-            own = torch.arange(len(a), device=a.device)
-            mask = torch.zeros(len(a), len(everyone), dtype=torch.bool, device=a.device)
-            mask[own, own + parallel.rank() * len(a)] = True
-            mask = mask[:, None, :] if self.same_index else mask[:, None, :, None]
-            others = (others / self.temperature).masked_fill(mask, float("-inf")).flatten(2)
-            return (torch.logaddexp(positive, others.logsumexp(dim=2)) - positive).mean()
+                own = first + torch.arange(len(a), device=a.device)
+                logits = torch.einsum("ikd,jkd->kij", rows, keys)  # the positive is one of the classes
+                return functional.cross_entropy(logits.flatten(0, 1), own.repeat(a.shape[1]))
+            return _OtherImages.apply(rows, keys, first)  # pyright: ignore[reportReturnType]  # apply is untyped
+
+
+class _OtherImages(torch.autograd.Function):
+    """Cross-entropy of row (i, k) over its own key (i, k) and all keys (j, l) of other images j.
+
+    The b n x B n logits are the largest tensor of a step by far, so they are made a few images at a time, and the gradient
+    with them: d loss / d row = (softmax(logits) - positive) @ keys / rows. The keys have no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: Float[Tensor, "b n d"], keys: Float[Tensor, "B n d"], first: int) -> Float[Tensor, ""]:
+        b, n, _ = rows.shape
+        flat = keys.flatten(0, 1)
+        gradient, losses = torch.empty_like(rows), []
+        own_block = rows.new_full((n, n), float("-inf")).fill_diagonal_(0)  # of its own image only the positive stays
+        at_once = max(1, _LOGITS // (n * len(flat)))
+        for begin in range(0, b, at_once):
+            part = rows[begin : begin + at_once]
+            image = torch.arange(len(part), device=rows.device)
+            logits = (part.flatten(0, 1) @ flat.T).view(len(part), n, -1, n)
+            logits[image, :, first + begin + image] += own_block
+            positive = logits[image, :, first + begin + image].diagonal(dim1=1, dim2=2)
+            logits = logits.flatten(2)
+            total = logits.logsumexp(dim=2, keepdim=True)
+            losses.append((total.squeeze(2) - positive).sum())
+            weights = logits.sub_(total).exp_().flatten(0, 1)
+            mine = keys[first + begin : first + begin + len(part)]
+            gradient[begin : begin + at_once] = (weights @ flat).view_as(part) - mine
+        ctx.save_for_backward(gradient.div_(b * n))
+        return torch.stack(losses).sum() / (b * n)
+
+    @staticmethod
+    def backward(ctx, d_loss: Float[Tensor, ""]) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (gradient,) = ctx.saved_tensors
+        return gradient * d_loss, None, None

@@ -95,7 +95,6 @@ class MomentumTarget(nn.Module):
         statistics = [[s for bn in side for s in (bn.running_mean, bn.running_var)] for side in (mine, source)]
         if not statistics[0]:
             return
-        parallel.broadcast_(statistics[1])  # per-process BN: rank 0's statistics are the run's
         torch._foreach_lerp_(statistics[0], statistics[1], weight)
         for own, other in zip(mine, source, strict=True):
             own.num_batches_tracked.copy_(other.num_batches_tracked)  # pyright: ignore[reportOptionalMemberAccess, reportArgumentType]

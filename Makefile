@@ -1,0 +1,36 @@
+# make demo   set up .venv, then train and report on images that the project makes itself
+# make test   set up .venv, then run the tests
+# make lint   set up .venv, then run the linter, the format check and the type checker
+#
+# PYTHON=python3.12 chooses the interpreter that .venv is made with; JOBS=4 the test processes.
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell \
+	$(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
+JOBS ?= 2
+BIN := .venv/bin
+READY := .venv/.lewel-ready
+
+.PHONY: demo test lint
+.DEFAULT_GOAL := test
+
+demo: $(READY)
+	$(BIN)/lewel demo
+
+# One thread a process: the small tensors of the tests are slower with more, and JOBS processes share the cores.
+test: export OMP_NUM_THREADS = 1
+test: $(READY)
+	$(BIN)/python -m pytest -q -n $(JOBS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# The stamp is written last, so that an installation that was cut short is taken up again. A .venv that works is kept.
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "lewel needs Python 3.11 or newer, and none was found: install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: sudo apt-get install python3-venv; then run make again."; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@

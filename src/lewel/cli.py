@@ -1,0 +1,135 @@
+"""Self-supervised visual pretraining that learns where to look (LEWEL, CVPR 2022)."""
+
+# Flags to calls, errors to one line and exit code 2. Heavy imports are inside the commands.
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lewel.config import Options
+from lewel.errors import UserError
+from lewel.plan import Overrides
+
+_Flat = tyro.conf.arg(name="")
+_RecipeName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")]
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def demo(out: Path = Path("lewel-demo"), method: str = "lewel_b", seed: int = 0) -> None:
+    """Everything in a few minutes, on images it makes itself: pretrain, kNN and probe before and after, maps, report.
+
+    Args:
+        out: directory for the images and the run
+        method: moco_v2, byol, lewel_m or lewel_b
+        seed: of weights, order and augmentation
+    """
+    from lewel.demo import demo as run
+
+    run(out, method, seed)
+
+
+@app.command(name="recipes")
+def list_recipes(filter: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TEXT")] = "") -> None:
+    """What there is, one line each.
+
+    Args:
+        filter: only recipes with this in their name, such as tiny or lewel_b
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from lewel import recipes
+
+    rows = [row for row in recipes.describe() if filter in row.name]
+    if not rows:
+        raise UserError(f"no recipe has {filter!r} in its name; `lewel recipes` lists all")
+    table = Table(Column("recipe", no_wrap=True), "epochs", "batch", "px", "what", "paper", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row.name, str(row.epochs), str(row.batch_size), str(row.image_size), row.note, row.paper)
+    Console().print(table, highlight=False)
+
+
+@app.command
+def pretrain(
+    recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: Annotated[Overrides, _Flat]
+) -> None:
+    """Train an encoder on images without labels. The same command on the same --run goes on where it stopped.
+
+    Exit code 0: done; 2: something does not fit, one line says what; 75: stopped on SIGTERM, SIGUSR1 or Ctrl-C, and saved.
+    """
+    from lewel.pretrain import pretrain as run
+
+    run(recipe, options, numbers)
+
+
+@app.command
+def views(
+    recipe: _RecipeName,
+    data: str,
+    numbers: Annotated[Overrides, _Flat],
+    out: Path = Path("views.png"),
+    images: int = 6,
+    seed: int = 0,
+) -> None:
+    """A picture of the augmented crops that a recipe will train on.
+
+    Args:
+        data: folder of images or list file
+        out: PNG to write
+        images: how many images to show
+        seed: which images, and which crops of them
+    """
+    from lewel.visualize.commands import save_views
+
+    save_views(recipe, data, numbers, out, images, seed)
+
+
+@app.command
+def maps(
+    run: str,
+    data: str,
+    out: Path = Path("maps.png"),
+    images: int = 6,
+    indices: tuple[int, ...] = (),
+    size: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Where a run looks: its alignment maps over photographs, beside the untrained network's.
+
+    Args:
+        run: directory of a run
+        data: folder of images or list file
+        out: PNG to write
+        images: how many images to show, 6 or more
+        indices: which maps; by default those that say most
+        size: pixels at which the images are shown to the encoder; by default twice the training's
+        seed: which images
+    """
+    from lewel.visualize.commands import save_maps
+
+    save_maps(Path(run), data, out, images, indices, size, seed)
+
+
+def main() -> None:
+    """The `lewel` command. Exit codes: 0, 2 for a user's mistake, 75 for a run that was asked to stop and saved."""
+    try:
+        app.cli(prog="lewel", description=__doc__, config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone))
+    except UserError as error:
+        sys.exit(_say(str(error), 2))
+    except KeyboardInterrupt:
+        sys.exit(_say("stopped", 130))
+    except Exception as error:
+        if getattr(error, "exit_code", None) is None:
+            raise
+        sys.exit(_say(str(error), error.exit_code))  # type: ignore[attr-defined]  # Interrupted, without importing torch
+
+
+def _say(text: str, code: int) -> int:
+    print(f"lewel: {text}", file=sys.stderr)
+    return code

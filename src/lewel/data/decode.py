@@ -1,0 +1,135 @@
+"""One file to one RGB picture, as a viewer would show it, or a reason why not.
+
+Files are opened read-only and may be anything: the size is checked in the header before a pixel is decoded, only
+regular files are opened (a FIFO would block), and only formats whose decoders run in this process are tried. A
+truncated file is an error, never a picture with a grey rest: Pillow's `LOAD_TRUNCATED_IMAGES` hides most damage.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.Image import Transpose
+
+# 512 MiB as RGB. A PNG of a few hundred kilobytes can claim more.
+PIXEL_LIMIT = 2**29 // 3
+
+# Everything that Pillow reads by itself and that photographs come in; EPS, which starts Ghostscript, is not among them.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+
+
+class DecodeError(Exception):
+    """This file is no picture that can be used. `path` as it was given, `reason` in one line."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{printable(self.path)}: {self.reason}"
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """The path as one line of valid UTF-8: bytes that are not UTF-8, and control characters, as backslash escapes."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def decode(path: str | os.PathLike[str]) -> Image.Image:
+    """Read a picture as an RGB image with 8 bits a channel, upright as its EXIF orientation says.
+
+    16 bits are scaled, not clipped; transparency is composited on white; of an animation the first frame is taken;
+    colour profiles are not applied. Raises DecodeError for everything that cannot be shown so: missing or unreadable
+    files, other things than regular files, empty, truncated or damaged files, other content than an image, pixels of
+    32 bits (which have no agreed white), and claims of more than `PIXEL_LIMIT` pixels.
+    """
+    try:
+        with _open_regular(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damage is either an error below or nothing that a viewer would report
+            image = Image.open(file, formats=FORMATS)
+            if image.width * image.height > PIXEL_LIMIT:
+                raise DecodeError(path, f"claims {image.width} x {image.height} pixels, more than {PIXEL_LIMIT:,}")
+            image.load()
+            return _upright(_to_rgb(image, path), image)
+    except DecodeError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DecodeError(path, "not an image in a known format, whatever its name says") from error
+    except Image.DecompressionBombError as error:
+        raise DecodeError(path, f"claims more than {PIXEL_LIMIT:,} pixels") from error
+    except Exception as error:  # a decoder that is fed damaged bytes can raise anything
+        raise DecodeError(path, _one_line(error)) from error
+
+
+@contextmanager
+def _open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open read-only, and look at what was opened: a file that is swapped for a FIFO in between does no harm either."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise DecodeError(path, "not a regular file")
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise DecodeError(path, "not a regular file")
+        if status.st_size == 0:
+            raise DecodeError(path, "empty file")
+        yield file
+
+
+def _to_rgb(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise DecodeError(path, f"32-bit pixels ({image.mode}) have no agreed white; convert them to 8 or 16 bits")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _scale_16_bits(image)
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scale_16_bits(image: Image.Image) -> Image.Image:
+    """0..65535 to 0..255, rounded; Pillow's own conversion clips at 255."""
+    values = np.asarray(image).astype(np.uint32)
+    gray = ((values + 128) // 257).astype(np.uint8)
+    if isinstance(key := image.info.get("transparency"), int):
+        gray[values == key] = 255
+    return Image.fromarray(gray).convert("RGB")
+
+
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    """Turn `image` as the EXIF block of `source` says, once loaded: Pillow turns TIFF itself and drops the tag."""
+    try:
+        orientation = source.getexif().get(_ORIENTATION_TAG)
+    except Exception:  # a broken EXIF block says nothing about the pixels: show them as they are
+        return image
+    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    text = " ".join(str(error).split())
+    return f"damaged: {text}" if text else f"damaged: {type(error).__name__}"

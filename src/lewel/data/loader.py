@@ -1,0 +1,289 @@
+"""Batches of views, in an order that depends on the seed and the step alone.
+
+The data of a run is one endless sequence of steps. Step s of an epoch holds positions s * b .. (s + 1) * b - 1 of the
+epoch's permutation, and rank r takes the r-th of equal slices. So the loader's state is one integer, starting at any
+step costs nothing, workers live as long as the run, and any number of workers or ranks sees the same data. Eight bits a
+channel travel; the main process normalises.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from lewel import config
+from lewel.data import pillow
+from lewel.data.augment import REPLACEMENT, permutation, sample, uniforms
+from lewel.data.decode import DecodeError, printable
+from lewel.data.images import Images
+from lewel.data.workers import Drawn, Order, work
+from lewel.errors import UserError
+from lewel.shapes import Batch, Skip, View
+
+REPLACEMENT_TRIES = 20
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Whole batches in n images; the rest of an epoch, another one each time, is dropped. Raises UserError for none."""
+    if not 1 <= batch_size <= n:
+        raise UserError(f"--batch-size {batch_size} for {n} images: allowed is 1 to {n}")
+    return n // batch_size
+
+
+def batches(
+    images: Images,
+    data: config.Data,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    total_steps: int,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+    timeout_s: float = 300.0,
+) -> Iterator[Batch]:
+    """The batches of steps start_step .. total_steps - 1, for one of `world` processes.
+
+    batch_size: images a step over all processes. workers: processes that decode and augment; 0 does it here.
+    device: where the views are normalised. timeout_s: longest wait for a batch from the workers.
+    An image that cannot be decoded is replaced by another one, drawn by (seed, epoch, image), and named in `skipped`;
+    `indices` are those of the images that are seen. Pixels are float32 in channels-last memory.
+    Raises UserError for a batch that is larger than the data or that the processes do not divide, for a worker that
+    died or hung, and for data in which nearly nothing can be read.
+    """
+    steps_per_epoch(len(images), batch_size)
+    if batch_size % world:
+        raise UserError(f"--batch-size {batch_size} is not a multiple of the {world} processes")
+    order = TrainOrder(len(images), batch_size, seed, start_step, total_steps, rank, world)
+    drawn = work(TrainViews(images, data, seed), order, workers, torch.device(device), timeout_s)
+    return _finish(drawn, data.mean, data.std, torch.device(device))
+
+
+def evaluation_batches(
+    images: Images,
+    size: int,
+    batch_size: int,
+    workers: int = 0,
+    mean: config.ImageStats = config.IMAGENET_MEAN,
+    std: config.ImageStats = config.IMAGENET_STD,
+    device: torch.device | str = "cpu",
+    timeout_s: float = 300.0,
+) -> Iterator[Batch]:
+    """All images once, in order, each as one central view (`pillow.resized_center`); the last batch may be smaller.
+
+    An image that cannot be decoded is left out of its batch and named in `skipped`: `indices` says which are there.
+    """
+    order = EvaluationOrder(len(images), batch_size)
+    drawn = work(CentralViews(images, size), order, workers, torch.device(device), timeout_s)
+    return _finish(drawn, mean, std, torch.device(device))
+
+
+# -- which images: in the main process
+
+
+@dataclass(frozen=True)
+class TrainOrder(Sampler[Order]):
+    """For each step the epoch and this rank's images."""
+
+    n: int
+    batch_size: int
+    seed: int
+    start_step: int
+    total_steps: int
+    rank: int = 0
+    world: int = 1
+
+    def __len__(self) -> int:
+        return max(0, self.total_steps - self.start_step)
+
+    def __iter__(self) -> Iterator[Order]:
+        per_epoch = self.n // self.batch_size
+        mine = self.batch_size // self.world
+        known, order = -1, np.empty(0, np.int64)
+        for step in range(self.start_step, self.total_steps):
+            epoch, position = divmod(step, per_epoch)
+            if epoch != known:
+                known, order = epoch, permutation(self.n, self.seed, epoch)
+            first = position * self.batch_size + self.rank * mine
+            yield epoch, order[first : first + mine].tolist()
+
+
+@dataclass(frozen=True)
+class EvaluationOrder(Sampler[Order]):
+    """All images in their own order."""
+
+    n: int
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-self.n // self.batch_size)
+
+    def __iter__(self) -> Iterator[Order]:
+        for first in range(0, self.n, self.batch_size):
+            yield 0, list(range(first, min(first + self.batch_size, self.n)))
+
+
+# -- decode and augment: in the workers
+
+
+@dataclass
+class TrainViews(Dataset[Drawn]):
+    """From an epoch and images to their augmented views."""
+
+    images: Images
+    data: config.Data
+    seed: int
+
+    def __getitem__(self, order: Order) -> Drawn:
+        epoch, indices = order
+        side, views = self.data.image_size, self.data.views
+        pixels = np.empty((len(views), len(indices), side, side, 3), np.uint8)
+        boxes = np.empty((len(views), len(indices), 4), np.float32)
+        flips = np.empty((len(views), len(indices)), np.bool_)
+        seen, skipped = [], []
+        for row, index in enumerate(indices):
+            found, image = self._read(epoch, index, skipped)
+            seen.append(found)
+            for number, view in enumerate(views):
+                drawn = sample(view, image.size, side, self.seed, epoch, index, number)
+                pixels[number, row] = np.asarray(pillow.augmented(image, drawn))
+                boxes[number, row], flips[number, row] = drawn.box(), drawn.flip
+        return _as_tensors(pixels, boxes, flips, seen, skipped)
+
+    def _read(self, epoch: int, index: int, skipped: list[Skip]) -> tuple[int, Image.Image]:
+        """The image, or the first readable one of the replacements that belong to (seed, epoch, index)."""
+        for candidate in self._candidates(epoch, index):
+            try:
+                return candidate, self.images.read(candidate)
+            except DecodeError as error:
+                skipped.append(Skip(printable(error.path), error.reason))
+        raise UserError(
+            f"{len(skipped)} images in a row cannot be read, the last is {skipped[-1].path}: {skipped[-1].reason}; "
+            "check --data"
+        )
+
+    def _candidates(self, epoch: int, index: int) -> Iterator[int]:
+        yield index
+        draws = uniforms(REPLACEMENT_TRIES, REPLACEMENT, self.seed, epoch, index)
+        yield from (draws * len(self.images)).astype(int).tolist()
+
+
+@dataclass
+class CentralViews(Dataset[Drawn]):
+    """From images to their central view; unreadable ones are missing."""
+
+    images: Images
+    size: int
+
+    def __getitem__(self, order: Order) -> Drawn:
+        pictures, seen, skipped = [], [], []
+        for index in order[1]:
+            try:
+                pictures.append(np.asarray(pillow.resized_center(self.images.read(index), self.size)))
+                seen.append(index)
+            except DecodeError as error:
+                skipped.append(Skip(printable(error.path), error.reason))
+        pixels = np.stack(pictures)[None] if pictures else np.empty((1, 0, self.size, self.size, 3), np.uint8)
+        return _as_tensors(pixels, None, None, seen, skipped)
+
+
+def _as_tensors(
+    pixels: np.ndarray, boxes: np.ndarray | None, flips: np.ndarray | None, seen: list[int], skipped: list[Skip]
+) -> Drawn:
+    return Drawn(
+        torch.from_numpy(pixels),
+        None if boxes is None else torch.from_numpy(boxes),
+        None if flips is None else torch.from_numpy(flips),
+        torch.tensor(seen, dtype=torch.int64),
+        skipped,
+    )
+
+
+# -- from the workers to the caller
+
+
+def _finish(
+    source: Generator[Drawn], mean: config.ImageStats, std: config.ImageStats, device: torch.device
+) -> Iterator[Batch]:
+    with closing(source):
+        for drawn in source:
+            views = tuple(
+                View(
+                    normalise(pixels.to(device, non_blocking=True), mean, std),
+                    None if drawn.boxes is None else drawn.boxes[number].to(device),
+                    None if drawn.flips is None else drawn.flips[number].to(device),
+                )
+                for number, pixels in enumerate(drawn.pixels)
+            )
+            yield Batch(views, drawn.indices, drawn.skipped)
+
+
+def normalise(
+    pixels: UInt8[Tensor, "b h w 3"], mean: config.ImageStats, std: config.ImageStats
+) -> Float[Tensor, "b 3 h w"]:
+    """(pixels / 255 - mean) / std, float32, in channels-last memory."""
+    shape = (1, 3, 1, 1)
+    centre, spread = torch.tensor(mean, device=pixels.device), torch.tensor(std, device=pixels.device)
+    values = pixels.permute(0, 3, 1, 2).to(torch.float32)
+    return values.div_(255).sub_(centre.view(shape)).div_(spread.view(shape))
+
+
+# -- what could not be read
+
+
+class SkipLog:
+    """`skipped.jsonl`: every unreadable image once, over all starts of a run; too many end it.
+
+    path: the file, read if it is there. total: images in the data set.
+    """
+
+    LIMIT = 0.01
+
+    def __init__(self, path: str | os.PathLike[str], total: int) -> None:
+        self.path, self.total = Path(path), total
+        self.reasons: dict[str, str] = {}
+        if self.path.exists():
+            self._reload()
+
+    def _reload(self) -> None:
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # a run that was killed may leave half a line
+                entry = json.loads(line)
+                self.reasons[entry["path"]] = entry["reason"]
+        if text and not text.endswith("\n"):
+            self._append("\n")
+
+    def add(self, skips: Iterable[Skip]) -> list[Skip]:
+        """Note the images that are new, and return those. Raises UserError above 1 % of the data set."""
+        new = list({skip.path: skip for skip in skips if skip.path not in self.reasons}.values())
+        if new:
+            self.reasons.update(new)
+            self._append("".join(json.dumps(skip._asdict(), ensure_ascii=False) + "\n" for skip in new))
+        if len(self.reasons) > self.LIMIT * self.total:
+            raise UserError(self._too_many())
+        return new
+
+    def _append(self, text: str) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def _too_many(self) -> str:
+        first = "; ".join(f"{path}: {reason}" for path, reason in islice(self.reasons.items(), 3))
+        return (
+            f"{len(self.reasons)} of {self.total} images cannot be read, more than {self.LIMIT:.0%}: {first}"
+            f"{'; ...' if len(self.reasons) > 3 else ''} (all in {printable(self.path)}); repair or remove them"
+        )

@@ -1,0 +1,256 @@
+"""Checkpoints: a directory a step, complete or absent, every byte under a digest, nothing pickled.
+
+    checkpoints/step-00001234/
+        module.safetensors       the module's state dict
+        optimizer.safetensors    the optimizer's tensors, by parameter name
+        rng.safetensors          the random generators of every process
+        state.json               step, loss scaler, the optimizer's other state, what the run is
+        MANIFEST.json            size and sha256 of each of them, and of itself; written last
+
+A new one is made under a temporary name, flushed to the disk, and renamed. `latest` takes the newest whose bytes are
+those that were written. Process 0 writes; all processes call each function together.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256 as digest
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from lewel import parallel
+from lewel.engine import files
+from lewel.engine.identity import Identity, compare
+from lewel.engine.loop import Step
+from lewel.engine.state import Packed, Training, first_not_finite, pack, running_statistics, unpack
+from lewel.errors import UserError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+MANIFEST = "MANIFEST.json"
+
+
+class DamagedError(Exception):
+    """A file of a checkpoint is not what was written; the text names it."""
+
+
+def save(run: Path, step: int, training: Training, identity: Identity, keep: int = 2) -> Path:
+    """Write the checkpoint of `step` (steps done), then delete all but the newest `keep`; returns its directory.
+
+    Raises UserError, on every process, when the disk is full or not writable, or the state is not finite: the
+    checkpoints that were there are untouched, and nothing half-written stays.
+    """
+    parallel.broadcast_(running_statistics(training.module))
+    packed = pack(training)
+    target = directory(run, step)
+    problem = ""
+    if parallel.is_main():
+        try:
+            _write(target, step, packed, identity)
+            _prune(run, step, keep)
+        except (OSError, FloatingPointError) as error:
+            problem = _explain(error, target)
+    _raise_together(problem)
+    return target
+
+
+@dataclass
+class Saver:
+    """Callback: saves every `every` steps and after the last one."""
+
+    run: Path
+    training: Training
+    identity: Identity
+    every: int
+    keep: int = 2
+
+    def __call__(self, step: Step) -> None:
+        if step.last or step.number % self.every == 0:
+            save(self.run, step.number, self.training, self.identity, self.keep)
+
+
+def directory(run: Path, step: int) -> Path:
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def _write(target: Path, step: int, packed: Packed, identity: Identity) -> None:
+    name = first_not_finite(packed)
+    if name:
+        raise FloatingPointError(name)
+    tensors = {"module": packed.module, "optimizer": packed.optimizer, "rng": packed.generators}
+    state = {"step": step, "identity": asdict(identity), **packed.numbers}
+    temporary = target.with_name(f".tmp-{target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        entries = {}
+        for part, content in tensors.items():
+            entries[f"{part}.safetensors"] = _put(temporary / f"{part}.safetensors", _serialise(content))
+        entries["state.json"] = _put(temporary / "state.json", _json(state))
+        files.write_synced(temporary / MANIFEST, _manifest(target.name, entries))
+        files.sync_directory(temporary)
+        if target.exists():  # of this very step: a damaged one, or a stop right after a save
+            target.rename(target.with_name(f".tmp-old-{target.name}"))
+        temporary.rename(target)
+        files.sync_directory(target.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _put(path: Path, data: bytes) -> dict[str, Any]:
+    return {"sha256": files.write_synced(path, data), "bytes": len(data)}
+
+
+def _manifest(name: str, entries: Mapping[str, Any]) -> bytes:
+    content = {
+        "format": FORMAT,
+        "name": name,
+        "files": entries,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    return _json(content | {"sha256": digest(_json(content)).hexdigest()})
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, sort_keys=True).encode()
+
+
+def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
+    """safetensors knows no tensors that share memory, nor other than row-major ones."""
+    alone = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(alone)
+
+
+def _explain(error: Exception, target: Path) -> str:
+    kept = [path.name for path in _steps(target.parent)]
+    last = f"the last good one is {kept[-1]}" if kept else "there is none before it"
+    if isinstance(error, FloatingPointError):
+        return f"{target} not written: {error} is not finite; {last}; lower --lr"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"{target} not written: {reason}; {last}; make room (or lower --keep), then the same command goes on"
+
+
+def _prune(run: Path, step: int, keep: int) -> None:
+    """Keep the newest `keep` up to `step`; newer ones are damaged, or of a future that this run has left.
+
+    Renamed before they are deleted, so that a crash between the two leaves no damaged checkpoint behind.
+    """
+    newest = directory(run, step)
+    steps = _steps(newest.parent)
+    kept = [path for path in steps if path <= newest][-max(keep, 1) :]
+    for path in steps:
+        if path not in kept:
+            path.rename(path.with_name(f".tmp-old-{path.name}"))
+    clean(run)
+
+
+def clean(run: Path) -> None:
+    """Delete what an interrupted save or deletion left. Call it on process 0 when a run starts."""
+    for path in (run / "checkpoints").glob(".tmp-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _steps(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
+
+
+def latest(run: Path) -> Path | None:
+    """The newest checkpoint of a run whose bytes are those that were written; None when there is none at all.
+
+    Each damaged one is named in the log, with its file. Raises UserError when all are damaged.
+    """
+    found, problem = None, ""
+    if parallel.is_main():
+        found, damages = newest_whole(run)
+        for damage in damages:
+            log.warning("%s; %s", damage, f"going on from {found.name}" if found else "there is none before it")
+        if damages and not found:
+            problem = f"{damages[0]}; no checkpoint of {run} can be used: restore one, or choose another --run"
+    _raise_together(problem)
+    if parallel.world() == 1:
+        return found
+    step = parallel.all_gather(torch.tensor([int(found.name.removeprefix("step-")) if found else -1]))[0]
+    return directory(run, int(step)) if step >= 0 else None
+
+
+def newest_whole(run: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that verifies, or None; and what is wrong with each newer one."""
+    damages = []
+    for path in reversed(_steps(run / "checkpoints")):
+        try:
+            verify(path)
+            return path, damages
+        except DamagedError as damage:
+            damages.append(str(damage))
+    return None, damages
+
+
+def verify(checkpoint: Path) -> None:
+    """Compare every file with the manifest. Raises DamagedError, with the file's name."""
+    entries = _read_manifest(checkpoint)
+    for name, entry in entries.items():
+        path = checkpoint / name
+        try:
+            size = path.stat().st_size
+            same = size == entry["bytes"] and files.sha256(path) == entry["sha256"]
+        except OSError as error:
+            raise DamagedError(f"{path} cannot be read: {error.strerror}") from error
+        if not same:
+            what = "damaged: its sha256 differs" if size == entry["bytes"] else f"{size} bytes, not {entry['bytes']}"
+            raise DamagedError(f"{path} is {what}")
+
+
+def _read_manifest(checkpoint: Path) -> dict[str, dict[str, Any]]:
+    path = checkpoint / MANIFEST
+    try:
+        data = path.read_bytes()
+        content = json.loads(data)
+        own = content.pop("sha256")
+        whole = digest(_json(content)).hexdigest() == own and _json(content | {"sha256": own}) == data
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged: it is not what was written") from error
+    if not whole or content["name"] != checkpoint.name:
+        raise DamagedError(f"{path} is damaged: it is not what was written for {checkpoint.name}")
+    return content["files"]
+
+
+def load(
+    checkpoint: Path, training: Training, identity: Identity, *, extend: bool = False, change_processes: bool = False
+) -> int:
+    """Restore the training and this process's random generators; returns the steps done.
+
+    extend, change_processes: allow more epochs, another number of processes; a warning says what that changes.
+    Raises UserError when the checkpoint is of another recipe, shape, number of epochs or of processes.
+    """
+    numbers = json.loads((checkpoint / "state.json").read_bytes())
+    for sentence in compare(Identity(**numbers["identity"]), identity, extend, change_processes):
+        if parallel.is_main():
+            log.warning("%s", sentence)
+    module, optimizer, generators = (
+        safetensors.torch.load_file(checkpoint / f"{part}.safetensors") for part in ("module", "optimizer", "rng")
+    )
+    unpack(Packed(module, optimizer, generators, numbers), training, str(checkpoint))
+    return numbers["step"]
+
+
+def _raise_together(problem: str) -> None:
+    """Raise process 0's problem on every process, so that none waits for the others."""
+    failed = parallel.all_reduce_(torch.tensor(float(bool(problem))), "max")
+    if failed.item():
+        raise UserError(problem or "process 0 stopped; its message says why")

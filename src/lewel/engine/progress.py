@@ -1,0 +1,82 @@
+"""How far a run is: a bar on a terminal, a line now and then anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from lewel import parallel
+
+PLAIN_EVERY_S = 30.0
+
+
+class Progress:
+    """Context that shows "step/total  loss  images/s  data wait  time left  verdict" on process 0."""
+
+    def __init__(self, total_steps: int, start_step: int = 0, console: Console | None = None):
+        self.console = console or Console(stderr=True)
+        self.total, self.start, self.text = total_steps, start_step, ""
+        self._said = -PLAIN_EVERY_S
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Progress:
+        if parallel.is_main() and self.console.is_terminal:
+            columns = (MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"))
+            self._bar = Bar(*columns, console=self.console)
+            self._task = self._bar.add_task("", total=self.total, completed=self.start)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+    def show(self, row: Mapping[str, Any], final: bool = False) -> None:
+        """Show a logged row: in the bar, or as a line if the last is half a minute old; the first and final always."""
+        if not parallel.is_main():
+            return
+        self.text = summary(row)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=row["step"], description=self.text)
+        elif final or time.monotonic() - self._said >= PLAIN_EVERY_S:
+            self._said = time.monotonic()
+            self.console.print(
+                f"step {row['step']}/{self.total}  {self.text}", highlight=False, soft_wrap=True, markup=False
+            )
+
+
+def summary(row: Mapping[str, Any]) -> str:
+    """A row as one line of text."""
+    parts = []
+    if row.get("loss") is not None:
+        parts.append(f"loss {row['loss']:.3f}")
+    if "images_per_s" in row:
+        parts.append(f"{row['images_per_s']:.{0 if row['images_per_s'] >= 10 else 1}f} images/s")
+    if "data_wait" in row:
+        parts.append(f"data wait {100 * row['data_wait']:.0f}%")
+    if "left_s" in row:
+        parts.append(f"{duration(row['left_s'])} left")
+    if "verdict" in row:
+        parts.append(row["verdict"])
+    return "  ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """75 -> "1m15s", 7300 -> "2h01m"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

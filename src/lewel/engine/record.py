@@ -1,0 +1,95 @@
+"""What a run leaves to read: metrics.jsonl, TensorBoard's events, train.log. Only process 0 writes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lewel import parallel
+from lewel.engine import files
+from lewel.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Record:
+    """metrics.jsonl, one JSON object a line, and the same numbers for TensorBoard where it is installed.
+
+    start_step: the step that the run goes on from; rows of later steps, which it will write again, are dropped.
+    """
+
+    def __init__(self, run: Path, start_step: int = 0):
+        self.path = run / "metrics.jsonl"
+        self._events: Any = None
+        self.rows: list[dict[str, Any]] = []
+        if not parallel.is_main():
+            return
+        self.rows = [row for row in read(self.path) if row.get("step", 0) <= start_step]
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            files.replace(self.path, "".join(map(_line, self.rows)).encode())
+        except OSError as error:
+            raise UserError(f"{self.path} not written: {error.strerror}; make room, or choose another --run") from error
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter  # slow to import, and only in training
+
+            self._events = SummaryWriter(str(run), purge_step=start_step + 1 if start_step else None)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append a row; it must have "step". A number that is not finite becomes null."""
+        if not parallel.is_main():
+            return
+        clean = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
+        self.rows.append(clean)
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(_line(clean))
+            self._write_events(clean)
+        except OSError as error:  # the next checkpoint stops the run on all processes, if it cannot be written either
+            log.warning("%s not written: %s", self.path, error.strerror)
+
+    def _write_events(self, row: Mapping[str, Any]) -> None:
+        if self._events is not None:
+            for name, value in row.items():
+                if isinstance(value, int | float) and name != "step":
+                    self._events.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a line cut by a crash is left out."""
+    rows = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+    return rows
+
+
+def log_to(run: Path) -> logging.Handler:
+    """Append the package's log messages to train.log, with the time; returns the handler, to be removed at the end."""
+    if not parallel.is_main():
+        return logging.NullHandler()
+    run.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(run / "train.log", encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("lewel")
+    logger.addHandler(handler)
+    logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
+    return handler
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, allow_nan=False) + "\n"

@@ -1,0 +1,229 @@
+"""The numbers of a recipe that flags may change: what each allows, and which methods have it.
+
+Structure is in the recipe; a flag that a method has no use for is an error, not silence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeVar
+
+from lewel.config import Data, Encoder, Head, Maps, Method, Objective, Optimizer, Recipe, Term, View
+from lewel.errors import UserError
+from lewel.plan import terms as read
+from lewel.recipes import methods
+
+T = TypeVar("T", Recipe, Method, Encoder, Head, Maps, Objective, Optimizer, Data, View)
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """None keeps the recipe's number."""
+
+    epochs: int | None = None  # passes over the images
+    batch_size: int | None = None  # images a step, over all processes; the rate and the target's momentum follow
+    lr: float | None = None  # peak learning rate
+    weight_decay: float | None = None
+    warmup_epochs: int | None = None  # linear warm-up of the rate
+    decay_per: Literal["epoch", "step"] | None = None  # the cosine moves once an epoch (as published) or every step
+    encoder: str | None = None  # any timm CNN
+    stem: Literal["imagenet", "small"] | None = None  # small: 3x3, stride 1, no max-pool, for images of 32-64 px
+    image_size: int | None = None  # pixels a side of the crops
+    momentum: float | None = None  # what the target keeps of itself at a step (its first value, with a cosine schedule)
+    bn_groups: int | None = None  # groups of BN statistics in a batch; 1: SyncBN
+    hidden: int | None = None  # width of the hidden layer of every head
+    dim: int | None = None  # size of the global embedding, d: with LEWEL also the number of maps
+    temperature: float | None = None  # of InfoNCE
+    queue: int | None = None  # keys in the queue
+    groups: int | None = None  # h: blocks of channels with maps of their own
+    aligned_dim: int | None = None  # c': size of an aligned embedding
+    beta: float | None = None  # weight of the second term; the first has 1 - beta
+    crop_min: float | None = None  # smallest share of the image's area in a crop
+    flip: float | None = None  # probability of a left-right flip
+    vertical_flip: float | None = None  # probability of an up-down flip
+    rotation: float | None = None  # degrees, either way
+    jitter: float | None = None  # factor on the strengths of the colour jitter; 0: none
+    gray: float | None = None  # probability of greyscale
+    blur: float | None = None  # probability of blur, in every view
+    solarize: float | None = None  # probability of solarisation, in every view
+
+
+_Limit = tuple[Callable[[float], bool], str]
+_POSITIVE: _Limit = (lambda v: v >= 1, "1 or more")
+_RATE: _Limit = (lambda v: 0 < v < math.inf, "more than 0")
+_NOT_NEGATIVE: _Limit = (lambda v: 0 <= v < math.inf, "0 or more")
+_SHARE: _Limit = (lambda v: 0 <= v <= 1, "0 to 1")
+
+_LIMITS: dict[str, _Limit] = {
+    **dict.fromkeys(("epochs", "batch_size", "image_size", "bn_groups", "hidden", "dim"), _POSITIVE),
+    **dict.fromkeys(("queue", "groups", "aligned_dim"), _POSITIVE),
+    **dict.fromkeys(("lr", "temperature"), _RATE),
+    **dict.fromkeys(("weight_decay", "warmup_epochs"), _NOT_NEGATIVE),
+    **dict.fromkeys(("beta", "flip", "vertical_flip", "gray", "blur", "solarize"), _SHARE),
+    "momentum": (lambda v: 0 <= v < 1, "0 to less than 1"),
+    "crop_min": (lambda v: 0 < v <= 1, "more than 0, at most 1"),
+    "rotation": (lambda v: 0 <= v <= 180, "0 to 180 degrees"),
+    "jitter": (lambda v: 0 <= v <= 2.5, "0 to 2.5 (brightness, contrast and saturation reach 1 there)"),
+}
+
+_NEEDS: dict[str, Callable[[Method], bool]] = {
+    "queue": read.has_queue,
+    "temperature": read.has_temperature,
+    "groups": read.has_aligned,
+    "aligned_dim": read.has_aligned_head,
+    "beta": read.has_balance,
+}
+
+
+def flag(name: str) -> str:
+    """batch_size -> --batch-size."""
+    return "--" + name.replace("_", "-")
+
+
+def check(overrides: Overrides, recipe: Recipe) -> None:
+    """Raises UserError for a number outside its limits, or one that this recipe's method does not have."""
+    for field in fields(overrides):
+        name, value = field.name, getattr(overrides, field.name)
+        if value is None:
+            continue
+        allowed, text = _LIMITS.get(name, (lambda _: True, ""))
+        if not allowed(value):
+            raise UserError(f"{flag(name)} {value}: must be {text}")
+        if name in _NEEDS and not _NEEDS[name](recipe.method):
+            raise UserError(f"{flag(name)} has no effect on {recipe.name}: only {_who_has(name)} have it")
+
+
+def apply(overrides: Overrides, recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """The recipe with the given numbers, and a line for every number that follows from another.
+
+    With a batch k times the recipe's, the rate is multiplied by k and the target's momentum m becomes m^k, unless
+    given. Raises UserError as `check`.
+    """
+    check(overrides, recipe)
+    optimizer, notes = _optimizer(overrides, recipe.optimizer)
+    target = recipe.method.target
+    k = optimizer.batch_size / recipe.optimizer.batch_size
+    if overrides.momentum is not None:
+        target = replace(target, momentum=overrides.momentum)
+    elif k != 1:
+        target = replace(target, momentum=target.momentum**k)
+        notes.append(
+            f"batch x {k:g}: target momentum {recipe.method.target.momentum:g} -> {target.momentum:.6g} (--momentum)"
+        )
+    method, dim_notes = _heads(overrides, replace(recipe.method, target=target))
+    method = replace(
+        method,
+        encoder=_changed(method.encoder, name=overrides.encoder, stem=overrides.stem),
+        terms=tuple(_objective(overrides, term) for term in method.terms),
+    )
+    method = _changed(_balance(overrides, method), bn_groups=overrides.bn_groups)
+    changed = replace(recipe, method=method, optimizer=optimizer, data=_data(overrides, recipe.data))
+    if overrides.queue is not None:
+        changed = replace(changed, queue_share=None)
+    return _changed(changed, epochs=overrides.epochs), notes + dim_notes
+
+
+def _optimizer(overrides: Overrides, optimizer: Optimizer) -> tuple[Optimizer, list[str]]:
+    changed = _changed(
+        optimizer,
+        batch_size=overrides.batch_size,
+        lr=overrides.lr,
+        weight_decay=overrides.weight_decay,
+        warmup_epochs=overrides.warmup_epochs,
+        decay_per=overrides.decay_per,
+    )
+    k = changed.batch_size / optimizer.batch_size
+    if k == 1 or overrides.lr is not None:
+        return changed, []
+    changed = replace(changed, lr=optimizer.lr * k)
+    note = f"batch x {k:g} ({optimizer.batch_size} -> {changed.batch_size}): learning rate {optimizer.lr:g} -> "
+    return changed, [f"{note}{changed.lr:g} (--lr)"]
+
+
+def _heads(overrides: Overrides, method: Method) -> tuple[Method, list[str]]:
+    """--hidden, --dim, --aligned-dim, --groups. c' follows d where the recipe has them equal, as the paper's does."""
+    dim, aligned_dim, notes = overrides.dim, overrides.aligned_dim, []
+    follows = [t for t in method.terms if isinstance(t.projector, Head) and _follows(t, method)]
+    if dim is not None and aligned_dim is None and follows:
+        aligned_dim = dim
+        notes.append(f"--dim {dim}: aligned embeddings {read.out_dim(follows[0], method)} -> {dim} too (--aligned-dim)")
+    new = []
+    for term in method.terms:
+        out = aligned_dim if read.is_aligned(term) else dim
+        head = term.projector
+        new.append(
+            replace(
+                term,
+                projector=_head(head, overrides.hidden, out) if isinstance(head, Head) else head,
+                predictor=_head(term.predictor, overrides.hidden, out if isinstance(head, Head) else dim),
+                maps=_maps(overrides, term.maps),
+            )
+        )
+    return replace(method, terms=tuple(new)), notes
+
+
+def _follows(term: Term, method: Method) -> bool:
+    return read.is_aligned(term) and read.out_dim(term, method) == read.map_count(term, method)
+
+
+def _head(head: Head | None, hidden: int | None, out: int | None) -> Head | None:
+    return None if head is None else _changed(head, hidden=hidden, out=out)
+
+
+def _maps(overrides: Overrides, maps: Maps) -> Maps:
+    if maps.kind == "uniform":
+        return maps
+    maps = replace(maps, head=_head(maps.head, overrides.hidden, overrides.dim))
+    return _changed(maps, groups=overrides.groups, count=overrides.dim if maps.kind == "random" else None)
+
+
+def _objective(overrides: Overrides, term: Term) -> Term:
+    objective = term.objective
+    if objective.kind == "cosine":
+        return term
+    queue = overrides.queue if objective.kind == "queue" else None
+    return replace(term, objective=_changed(objective, temperature=overrides.temperature, queue=queue))
+
+
+def _balance(overrides: Overrides, method: Method) -> Method:
+    if overrides.beta is None:
+        return method
+    first, second = method.terms
+    return replace(method, terms=(replace(first, weight=1 - overrides.beta), replace(second, weight=overrides.beta)))
+
+
+def _data(overrides: Overrides, data: Data) -> Data:
+    views = tuple(_view(overrides, view) for view in data.views)
+    return _changed(replace(data, views=views), image_size=overrides.image_size)
+
+
+def _view(o: Overrides, view: View) -> View:
+    factor = 1.0 if o.jitter is None else o.jitter
+    brightness, contrast, saturation, hue = (strength * factor for strength in view.jitter)
+    if hue > 0.5:
+        raise UserError(f"--jitter {factor:g} turns the recipe's hue to {hue:g}: {0.5 / view.jitter[3]:g} at most")
+    return _changed(
+        view,
+        scale=None if o.crop_min is None else (o.crop_min, view.scale[1]),
+        flip=o.flip,
+        vertical_flip=o.vertical_flip,
+        rotation=o.rotation,
+        jitter=(brightness, contrast, saturation, hue),
+        gray=o.gray,
+        blur=o.blur,
+        solarize=o.solarize,
+    )
+
+
+def _changed(config: T, **numbers: Any) -> T:
+    """The dataclass with every number that is not None."""
+    return replace(config, **{name: value for name, value in numbers.items() if value is not None})
+
+
+def _who_has(name: str) -> str:
+    """The methods that have this number, as text."""
+    encoder = Encoder()
+    rows = {make.__name__: make(encoder) for make in (methods.moco_v2, methods.byol, methods.lewel_m, methods.lewel_b)}
+    return " and ".join(row for row, method in rows.items() if _NEEDS[name](method))

@@ -1,0 +1,362 @@
+"""`lewel pretrain`: a recipe, a folder of images and a run directory, put together.
+
+Everything that decides a number comes from the recipe and the seed; what is here checks, starts or goes on, and keeps the
+run directory: config.yaml, checkpoints/, encoder.safetensors, metrics.jsonl, events.*, train.log, skipped.jsonl, report.html.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from lewel import build, parallel, plan, recipes
+from lewel.config import Options, Recipe
+from lewel.data.images import Images, is_divided, open_images
+from lewel.data.loader import SkipLog, batches
+from lewel.engine import checkpoint, precision, record
+from lewel.engine.identity import Identity
+from lewel.engine.loop import Callback, Step, place, train
+from lewel.engine.monitor import Monitor
+from lewel.engine.optim import make_optimizer
+from lewel.engine.progress import Progress, duration
+from lewel.engine.schedule import warmup_cosine
+from lewel.engine.signals import StopRequest
+from lewel.engine.state import Training
+from lewel.errors import UserError
+from lewel.evaluate.knn import knn_top1
+from lewel.interop import weights
+from lewel.model.method import Method
+from lewel.visualize import report
+
+log = logging.getLogger(__name__)
+
+DRY_STEPS = 20
+SAVE_STEPS = 1000  # at most so many steps are lost to a power cut
+
+
+@dataclass
+class Run:
+    """A run, checked and built, before its first step."""
+
+    options: Options
+    plan: plan.Plan
+    images: Images
+    queries: Images | None  # the labelled val split, where there is one
+    precision: precision.Precision
+    training: Training
+    console: Console
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.plan.recipe
+
+    @property
+    def method(self) -> Method:
+        assert isinstance(self.training.module, Method)
+        return self.training.module
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.options.run)
+
+    @property
+    def identity(self) -> Identity:
+        content = dataclasses.asdict(self.recipe) | {"seed": self.options.seed, "images": self.plan.images}
+        return Identity({k: v for k, v in content.items() if k not in ("epochs", "note")}, self.recipe.epochs, parallel.world())
+
+
+def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Console | None = None) -> None:
+    """Train `name` on `options.data`, or go on with the run in `options.run`. Call it in every process.
+
+    Raises UserError for all that does not fit, before anything is written; Interrupted when asked to stop, after saving.
+    """
+    with _processes(options):
+        run = prepare(name, options, overrides, console or Console(stderr=True))
+        _describe(run)
+        if options.dry_run:
+            _dry_run(run)
+        else:
+            _train(run)
+
+
+def prepare(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
+    """Check and build, in the order of what costs least; writes nothing."""
+    device = precision.device(options.device, parallel.local_rank())
+    _check_options(options)
+    divided = is_divided(options.data)
+    images = open_images(options.data, "train" if divided else None)
+    chosen = plan.resolve(recipes.get(name), overrides, len(images), parallel.world(), options.accumulate)
+    _check_directory(Path(options.run), chosen.recipe)
+    torch.manual_seed(options.seed)
+    method = place(build.method(chosen.recipe), device).train()
+    if options.init != "random" and parallel.is_main():
+        console.print(weights.initialise(method, options.init), highlight=False)
+    _same_everywhere(method)
+    chosen_precision = precision.choose(options.precision, device)
+    optimizer = make_optimizer(method, chosen.recipe.optimizer)
+    return Run(
+        options=options,
+        plan=chosen,
+        images=images,
+        queries=_queries(options, images) if divided else None,
+        precision=chosen_precision,
+        training=Training(method, optimizer, chosen_precision.scaler()),
+        console=console,
+    )
+
+
+def _train(run: Run) -> None:
+    checkpoint.clean(run.directory)
+    started = checkpoint.latest(run.directory)
+    options, steps = run.options, run.plan.steps_per_epoch
+    start = 0
+    if started is not None:
+        start = checkpoint.load(started, run.training, run.identity, options.extend, options.change_processes)
+    handler = record.log_to(run.directory)
+    rows = record.Record(run.directory, start)
+    _write_config(run)
+    skipped = SkipLog(run.directory / "skipped.jsonl", len(run.images))
+    total = run.plan.total_steps
+    if start:
+        run.console.print(f"going on at step {start} of {total}", highlight=False)
+    try:
+        with StopRequest() as stop, Progress(total, start, run.console) as progress:
+            if start == 0:
+                _knn(run, rows, 0, progress)
+            callbacks: list[Callback] = [
+                lambda step: skipped.add(step.batch.skipped),
+                Monitor(
+                    run.method, rows, progress, options.log_every, run.recipe.optimizer.warmup_epochs * steps, run.plan.bn_group
+                ),
+                lambda step: _knn_after(run, rows, step, progress),
+                lambda step: _save_after(run, step),
+            ]
+            train(
+                run.method,
+                _batches(run, start, total),
+                run.training.optimizer,
+                _schedule(run),
+                total_steps=total,
+                precision=run.precision,
+                scaler=run.training.scaler,
+                start_step=start,
+                accumulate=options.accumulate,
+                callbacks=callbacks,
+                stop=stop,
+            )
+        _say_what_was_written(run)
+    finally:
+        rows.close()
+        logging.getLogger("lewel").removeHandler(handler)
+        handler.close()
+
+
+def _batches(run: Run, start: int, total: int) -> Iterator:
+    return batches(
+        run.images,
+        run.recipe.data,
+        run.recipe.optimizer.batch_size,
+        run.options.seed,
+        start,
+        total,
+        parallel.rank(),
+        parallel.world(),
+        _workers(run),
+        run.precision.device,
+    )
+
+
+def _workers(run: Run) -> int:
+    """By default: on a CPU one, the other cores compute; for a GPU this process's share of the cores, at most 16."""
+    if run.options.workers is not None:
+        return run.options.workers
+    if run.precision.device.type == "cpu":
+        return 1
+    return max(1, min(16, (os.cpu_count() or 1) // parallel.world()))
+
+
+def _schedule(run: Run):
+    spec = run.recipe.optimizer
+    return warmup_cosine(
+        spec.lr, run.recipe.epochs, run.plan.steps_per_epoch, warmup_epochs=spec.warmup_epochs, decay_per=spec.decay_per
+    )
+
+
+# -- callbacks -------------------------------------------------------------------------------------------------------------
+
+
+def _save_after(run: Run, step: Step) -> None:
+    every = run.options.save_every or min(run.plan.steps_per_epoch, SAVE_STEPS)
+    if step.number % every and not step.last:
+        return
+    checkpoint.save(run.directory, step.number, run.training, run.identity, run.options.keep)
+    if parallel.is_main():
+        save_encoder(run)
+        if step.last:
+            report.write(run.directory)
+
+
+def save_encoder(run: Run) -> None:
+    """The online encoder, as it is now, under timm's names."""
+    data = run.recipe.data
+    facts = {"recipe": run.recipe.name, "image_size": data.image_size, "mean": data.mean, "std": data.std}
+    weights.save_encoder(run.method.online.encoder, run.directory / "encoder.safetensors", facts)
+
+
+def _knn_after(run: Run, rows: record.Record, step: Step, progress: Progress) -> None:
+    every = run.options.knn_every * run.plan.steps_per_epoch
+    if every and (step.number % every == 0 or step.number == step.total_steps):
+        _knn(run, rows, step.number, progress)
+
+
+def _knn(run: Run, rows: record.Record, step: int, progress: Progress) -> None:
+    """kNN of the online encoder on process 0; the others wait. Touches neither the training's state nor its random numbers."""
+    if run.queries is None or run.options.knn_every == 0:
+        return
+    if parallel.is_main():
+        top1 = knn_top1(run.method.online.encoder, run.images, run.queries, run.recipe.data, run.precision, _workers(run))
+        epoch = step / run.plan.steps_per_epoch
+        rows.write({"step": step, "epoch": epoch, "knn/top1": top1})
+        progress.console.print(f"epoch {epoch:g}: kNN top-1 {top1:.2f} % (k = 20, T = 0.07, keys train, queries val)", highlight=False)
+    parallel.barrier()
+
+
+# -- checks ----------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _processes(options: Options) -> Iterator[None]:
+    parallel.start(precision.device(options.device, parallel.place().local_rank))
+    try:
+        yield
+    finally:
+        parallel.stop()
+
+
+def _check_options(options: Options) -> None:
+    for name, least in (("keep", 1), ("save_every", 1), ("log_every", 1), ("knn_every", 0), ("workers", 0), ("seed", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be {least} or more")
+
+
+def _queries(options: Options, images: Images) -> Images | None:
+    """The val split for kNN, when both splits have labels."""
+    if images.labels is None or options.knn_every == 0:
+        return None
+    queries = open_images(options.data, "val")
+    return queries if queries.labels is not None else None
+
+
+def _check_directory(run: Path, recipe: Recipe) -> None:
+    """A run directory belongs to one recipe, also before its first checkpoint."""
+    if run.exists() and not run.is_dir():
+        raise UserError(f"--run {run} is a file; give a directory, new or of the run to go on with")
+    config = run / "config.yaml"
+    if config.exists() and not any((run / "checkpoints").glob("step-*")):
+        there = plan.from_yaml(config.read_text(encoding="utf-8"))
+        if plan.fingerprint(there) != plan.fingerprint(recipe):
+            raise UserError(
+                f"--run {run} is of {there.name} with other numbers; give the recipe and flags in its config.yaml, or another --run"
+            )
+
+
+def _same_everywhere(module: nn.Module) -> None:
+    """All processes start from process 0's tensors."""
+    parallel.broadcast_([*module.parameters(), *module.buffers()])
+
+
+def _write_config(run: Run) -> None:
+    if parallel.is_main():
+        from lewel.engine import files
+
+        head = f"# {' '.join(sys.argv)}\n# seed {run.options.seed}, {run.plan.images} images, {parallel.world()} process(es), {run.precision.name}\n"
+        files.replace(run.directory / "config.yaml", (head + plan.to_yaml(run.recipe)).encode())
+
+
+# -- words -----------------------------------------------------------------------------------------------------------------
+
+
+def _describe(run: Run) -> None:
+    """What will run, and every number that was changed on the way."""
+    if not parallel.is_main():
+        return
+    chosen, recipe = run.plan, run.recipe
+    batch = recipe.optimizer.batch_size
+    split = f" = {chosen.world} x {chosen.accumulate} x {chosen.micro_batch}" if batch != chosen.micro_batch else ""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rows = {
+        "recipe": f"{recipe.name}   {recipe.method.encoder.name}, {recipe.data.image_size} px",
+        "images": f"{chosen.images} in {run.options.data}",
+        "steps": f"{chosen.total_steps} = {recipe.epochs} epochs x {chosen.steps_per_epoch}, batch {batch}{split}",
+        "batch norm": f"statistics over {chosen.bn_group} images",
+        "negatives": ", ".join(f"{name} {count}" for name, count in chosen.negatives.items()) or "none",
+        "rate": f"{recipe.optimizer.kind} {recipe.optimizer.lr:g}",
+        "on": f"{run.precision.device}, {run.precision.name}, {chosen.world} process(es), torch {torch.__version__}",
+    }
+    for name, text in rows.items():
+        table.add_row(name, text)
+    run.console.print(table, highlight=False)
+    for note in chosen.notes:
+        run.console.print(f"  {note}", highlight=False)
+
+
+def _dry_run(run: Run) -> None:
+    """Time a few steps and say what the whole would take. Nothing is written."""
+    steps = min(DRY_STEPS, run.plan.total_steps)
+    times: list[float] = []
+    train(
+        run.method,
+        _batches(run, 0, steps),
+        run.training.optimizer,
+        _schedule(run),
+        total_steps=steps,
+        precision=run.precision,
+        scaler=run.training.scaler,
+        accumulate=run.options.accumulate,
+        callbacks=[lambda step: times.append(_finished(step, run.precision.device))],
+    )
+    spans = sorted(b - a for a, b in zip(times, times[1:], strict=False))
+    if not parallel.is_main() or not spans:
+        return
+    median = spans[len(spans) // 2]
+    run.console.print(
+        f"dry run: {steps} steps, {median:.3f} s a step (median), {run.recipe.optimizer.batch_size / median:.0f} images/s, "
+        f"peak memory {_peak_memory_gb(run.precision.device):.1f} GB; all {run.plan.total_steps} steps take about "
+        f"{duration(run.plan.total_steps * median)}. Nothing was written.",
+        highlight=False,
+    )
+
+
+def _finished(step: Step, device: torch.device) -> float:
+    float(step.loss)  # waits for the device
+    return time.perf_counter()
+
+
+def _peak_memory_gb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
+
+
+def _say_what_was_written(run: Run) -> None:
+    if parallel.is_main():
+        names = ["encoder.safetensors", "report.html", "metrics.jsonl", "config.yaml", "checkpoints/"]
+        run.console.print(f"done; in {run.directory}: {', '.join(names)}", highlight=False)

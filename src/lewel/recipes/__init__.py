@@ -1,0 +1,123 @@
+"""Recipes: functions that return a `config.Recipe`, named METHOD_SETTING: `recipes.lewel_b_tiny()`.
+
+Each docstring says which row of the paper it is, the command, its cost, the published number and the measured one.
+A recipe of one's own is a function in a file: `get("my_recipes.py:wide")`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from lewel.config import Recipe
+from lewel.errors import UserError, nearest
+from lewel.recipes import folder, in1k, in100, small, tiny
+from lewel.recipes.folder import *  # noqa: F403
+from lewel.recipes.in1k import *  # noqa: F403
+from lewel.recipes.in100 import *  # noqa: F403
+from lewel.recipes.small import *  # noqa: F403
+from lewel.recipes.tiny import *  # noqa: F403
+
+SETTINGS = ("in1k", "in100", "cifar10", "px64", "tiny", "demo", "folder")
+
+_RECIPES: dict[str, Callable[[], Recipe]] = {
+    name: getattr(module, name) for module in (in1k, in100, small, tiny, folder) for name in module.__all__
+}
+
+
+class Row(NamedTuple):
+    """One line of `lewel recipes`."""
+
+    name: str
+    method: str
+    setting: str
+    epochs: int
+    batch_size: int
+    image_size: int
+    note: str
+    paper: str
+
+
+def names() -> list[str]:
+    """All recipes, by setting, then by method."""
+    return sorted(_RECIPES, key=lambda name: (SETTINGS.index(_split(name)[1]), name))
+
+
+def describe() -> list[Row]:
+    """The table that `lewel recipes` prints."""
+    return [_row(name) for name in names()]
+
+
+def facts(name: str) -> dict[str, str]:
+    """What a recipe's docstring says, by the words Paper, Command, Cost, Expected, Measured."""
+    lines = (inspect.getdoc(_RECIPES[name]) or "").splitlines()
+    pairs = (line.split(": ", 1) for line in lines if ": " in line)
+    return {key: text for key, text in pairs if key in ("Paper", "Command", "Cost", "Expected", "Measured")}
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name, or what `FILE.py:function` returns.
+
+    Raises UserError: no such recipe (with the nearest name), file or function; a file that fails; another return value.
+    """
+    if name in _RECIPES:
+        return _RECIPES[name]()
+    path, colon, function = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _from_file(Path(path), function)
+    if name.endswith(".py"):
+        raise UserError(f"recipe {name!r} names a file but no function in it: write {name}:FUNCTION")
+    near = nearest(name, _RECIPES) or ";"
+    raise UserError(f"no recipe {name!r}{near} `lewel recipes` lists all, and FILE.py:FUNCTION is one too")
+
+
+def _from_file(path: Path, function: str) -> Recipe:
+    make = getattr(_module(path), function, None)
+    if not callable(make):
+        raise UserError(f"recipe {path}:{function}: {path} defines no function {function!r}")
+    try:
+        recipe = make()
+    except Exception as error:
+        raise UserError(f"recipe {path}:{function} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"recipe {path}:{function} returned {type(recipe).__name__}, not lewel.config.Recipe")
+    return recipe
+
+
+def _module(path: Path) -> ModuleType:
+    """The file, imported under a name of its own; it may import `lewel.recipes` and change what those return."""
+    import importlib.util
+
+    if not path.is_file():
+        raise UserError(f"recipe file {path} does not exist")
+    name = f"lewel_recipe_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling look a module up by its name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"recipe file {path} failed: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _split(name: str) -> tuple[str, str]:
+    """METHOD_SETTING[_EPOCHS] -> method, setting."""
+    for setting in SETTINGS:
+        method, found, _ = name.partition(f"_{setting}")
+        if found:
+            return method, setting
+    raise AssertionError(f"the recipe {name} has no known setting")
+
+
+def _row(name: str) -> Row:
+    recipe = _RECIPES[name]()
+    method, setting = _split(name)
+    paper = facts(name).get("Paper", "")
+    batch, size = recipe.optimizer.batch_size, recipe.data.image_size
+    return Row(name, method, setting, recipe.epochs, batch, size, recipe.note, "" if paper == "none" else paper)

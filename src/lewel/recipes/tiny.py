@@ -1,0 +1,261 @@
+"""For 2 CPU cores: `tiny`, minutes on folders of 64 px images, with a twin of every ablation; `demo`, on made scenes.
+
+Not the paper's. ResNet-18 with ImageNet's stem, heads 512 wide, crops from 0.08 of the area; the queue follows the
+number of images. All numbers stand in `TINY` and `DEMO`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lewel.config import Data, Encoder, Method, Optimizer, Recipe
+from lewel.recipes import ablations, methods, views
+
+__all__ = [
+    "byol_demo",
+    "byol_tiny",
+    "lewel_b_demo",
+    "lewel_b_tiny",
+    "lewel_m_aligned_only_tiny",
+    "lewel_m_demo",
+    "lewel_m_no_extra_head_tiny",
+    "lewel_m_random_maps_tiny",
+    "lewel_m_separate_head_tiny",
+    "lewel_m_tiny",
+    "moco_v2_demo",
+    "moco_v2_extra_head_tiny",
+    "moco_v2_tiny",
+]
+
+
+ENCODER = Encoder("resnet18", "imagenet")
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """All numbers of a CPU setting."""
+
+    setting: str
+    epochs: int
+    image_size: int
+    batch_size: int = 128
+    hidden: int = 512
+    dim: int = 128
+    groups: int = 4
+    bn_groups: int = 4  # ShuffleBN: groups of 32 images
+    queue_share: float = 0.05
+    momentum_contrastive: float = 0.99
+    lr_sgd: float = 0.06
+    decay_sgd: float = 5e-4
+    momentum_predictive: float = 0.98
+    lr_lars: float = 0.9
+    decay_lars: float = 1e-6
+    warmup_epochs: int = 1
+
+
+TINY = _Numbers("tiny", epochs=10, image_size=64)
+DEMO = _Numbers("demo", epochs=5, image_size=64)
+
+
+def moco_v2_tiny() -> Recipe:
+    """MoCo v2, minutes on 2 CPU cores.
+
+    Paper: none
+    Command: lewel pretrain moco_v2_tiny --data images --run moco_v2
+    Cost: not measured yet
+    Expected: nothing published
+    Measured: not measured yet
+    """
+    return _contrastive(TINY, "moco_v2", _moco_v2(TINY))
+
+
+def byol_tiny() -> Recipe:
+    """BYOL, minutes on 2 CPU cores.
+
+    Paper: none
+    Command: lewel pretrain byol_tiny --data images --run byol
+    Cost: not measured yet
+    Expected: nothing published
+    Measured: not measured yet
+    """
+    return _predictive(TINY, "byol", _byol(TINY))
+
+
+def lewel_m_tiny() -> Recipe:
+    """LEWEL_M, minutes on 2 CPU cores.
+
+    Paper: none
+    Command: lewel pretrain lewel_m_tiny --data images --run lewel_m
+    Cost: not measured yet
+    Expected: nothing published
+    Measured: not measured yet
+    """
+    return _contrastive(TINY, "lewel_m", _lewel_m(TINY))
+
+
+def lewel_b_tiny() -> Recipe:
+    """LEWEL_B, minutes on 2 CPU cores.
+
+    Paper: none
+    Command: lewel pretrain lewel_b_tiny --data images --run lewel_b
+    Cost: not measured yet
+    Expected: nothing published
+    Measured: not measured yet
+    """
+    return _predictive(TINY, "lewel_b", _lewel_b(TINY))
+
+
+def moco_v2_demo() -> Recipe:
+    """MoCo v2 on made scenes, under 2 minutes on 2 CPU cores.
+
+    Paper: none
+    Command: lewel pretrain moco_v2_demo --data scenes --run moco_v2
+    Cost: not measured yet
+    Expected: nothing published
+    Measured: not measured yet
+    """
+    return _contrastive(DEMO, "moco_v2", _moco_v2(DEMO))
+
+
+def byol_demo() -> Recipe:
+    """BYOL on made scenes, under 2 minutes on 2 CPU cores.
+
+    Paper: none
+    Command: lewel pretrain byol_demo --data scenes --run byol
+    Cost: not measured yet
+    Expected: nothing published
+    Measured: not measured yet
+    """
+    return _predictive(DEMO, "byol", _byol(DEMO))
+
+
+def lewel_m_demo() -> Recipe:
+    """LEWEL_M on made scenes, under 2 minutes on 2 CPU cores.
+
+    Paper: none
+    Command: lewel pretrain lewel_m_demo --data scenes --run lewel_m
+    Cost: not measured yet
+    Expected: nothing published
+    Measured: not measured yet
+    """
+    return _contrastive(DEMO, "lewel_m", _lewel_m(DEMO))
+
+
+def lewel_b_demo() -> Recipe:
+    """LEWEL_B on made scenes, under 2 minutes on 2 CPU cores.
+
+    Paper: none
+    Command: lewel pretrain lewel_b_demo --data scenes --run lewel_b
+    Cost: not measured yet
+    Expected: nothing published
+    Measured: not measured yet
+    """
+    return _predictive(DEMO, "lewel_b", _lewel_b(DEMO))
+
+
+def lewel_m_aligned_only_tiny() -> Recipe:
+    """LEWEL_M, minutes on 2 CPU cores: no global loss: g only makes the maps.
+
+    Paper: Table 5, aligned only, in small
+    Command: lewel pretrain lewel_m_aligned_only_tiny --data images --run lewel_m_aligned_only
+    Cost: not measured yet
+    Expected: nothing published at this size
+    Measured: not measured yet
+    """
+    method = ablations.aligned_only(_lewel_m(TINY))
+    return _contrastive(TINY, "lewel_m_aligned_only", method, note="no global loss: g only makes the maps")
+
+
+def lewel_m_separate_head_tiny() -> Recipe:
+    """LEWEL_M, minutes on 2 CPU cores: the maps come from a head of their own.
+
+    Paper: Table 5, without coupled head, in small
+    Command: lewel pretrain lewel_m_separate_head_tiny --data images --run lewel_m_separate_head
+    Cost: not measured yet
+    Expected: nothing published at this size
+    Measured: not measured yet
+    """
+    method = ablations.separate_head(_lewel_m(TINY))
+    return _contrastive(TINY, "lewel_m_separate_head", method, note="the maps come from a head of their own")
+
+
+def lewel_m_random_maps_tiny() -> Recipe:
+    """LEWEL_M, minutes on 2 CPU cores: the maps are noise.
+
+    Paper: Table 6, LEWEL_M with random W, in small
+    Command: lewel pretrain lewel_m_random_maps_tiny --data images --run lewel_m_random_maps
+    Cost: not measured yet
+    Expected: nothing published at this size
+    Measured: not measured yet
+    """
+    method = ablations.random_maps(_lewel_m(TINY))
+    return _contrastive(TINY, "lewel_m_random_maps", method, note="the maps are noise")
+
+
+def lewel_m_no_extra_head_tiny() -> Recipe:
+    """LEWEL_M, minutes on 2 CPU cores: g also projects the aligned vectors.
+
+    Paper: Table 6, LEWEL_M without extra head, in small
+    Command: lewel pretrain lewel_m_no_extra_head_tiny --data images --run lewel_m_no_extra_head
+    Cost: not measured yet
+    Expected: nothing published at this size
+    Measured: not measured yet
+    """
+    method = ablations.no_extra_head(_lewel_m(TINY))
+    return _contrastive(TINY, "lewel_m_no_extra_head", method, note="g also projects the aligned vectors")
+
+
+def moco_v2_extra_head_tiny() -> Recipe:
+    """MoCo v2, minutes on 2 CPU cores: a second head and queue on the pooled vector.
+
+    Paper: Table 6, MoCo v2 with extra head, in small
+    Command: lewel pretrain moco_v2_extra_head_tiny --data images --run moco_v2_extra_head
+    Cost: not measured yet
+    Expected: nothing published at this size
+    Measured: not measured yet
+    """
+    method = ablations.extra_head(_moco_v2(TINY))
+    return _contrastive(TINY, "moco_v2_extra_head", method, note="a second head and queue on the pooled vector")
+
+
+def _moco_v2(n: _Numbers) -> Method:
+    return methods.moco_v2(
+        ENCODER, hidden=n.hidden, dim=n.dim, queue=n.batch_size, momentum=n.momentum_contrastive, bn_groups=n.bn_groups
+    )
+
+
+def _lewel_m(n: _Numbers) -> Method:
+    return methods.lewel_m(
+        ENCODER,
+        hidden=n.hidden,
+        dim=n.dim,
+        aligned_dim=n.dim,
+        groups=n.groups,
+        queue=n.batch_size,
+        momentum=n.momentum_contrastive,
+        bn_groups=n.bn_groups,
+    )
+
+
+def _byol(n: _Numbers) -> Method:
+    return methods.byol(ENCODER, hidden=n.hidden, dim=n.dim, momentum=n.momentum_predictive)
+
+
+def _lewel_b(n: _Numbers) -> Method:
+    return methods.lewel_b(
+        ENCODER, hidden=n.hidden, dim=n.dim, aligned_dim=n.dim, groups=n.groups, momentum=n.momentum_predictive
+    )
+
+
+def _contrastive(n: _Numbers, row: str, method: Method, note: str = "2 CPU cores") -> Recipe:
+    optimizer = Optimizer("sgd", n.lr_sgd, n.batch_size, n.decay_sgd, exclude="nothing", decay_per="step")
+    data = Data(n.image_size, views.small(views.symmetric(), n.image_size))
+    return Recipe(f"{row}_{n.setting}", method, data, optimizer, n.epochs, n.queue_share, note)
+
+
+def _predictive(n: _Numbers, row: str, method: Method, note: str = "2 CPU cores") -> Recipe:
+    optimizer = Optimizer(
+        "lars", n.lr_lars, n.batch_size, n.decay_lars, warmup_epochs=n.warmup_epochs, decay_per="step"
+    )
+    data = Data(n.image_size, views.small(views.asymmetric(), n.image_size))
+    return Recipe(f"{row}_{n.setting}", method, data, optimizer, n.epochs, note=note)

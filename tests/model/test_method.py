@@ -1,0 +1,194 @@
+"""The step's contract: what a forward may change, what a rejected step may move, what a state dict holds."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lewel import build, config
+from lewel.shapes import View
+
+METHODS = ["moco", "lewel_m", "byol", "lewel_b"]
+SYNC = config.Target(0.9, "cosine", "after", "batch")
+
+
+def views(seed: int = 0, b: int = 4) -> torch.Tensor:
+    return torch.randn(2, b, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def changed(module: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def step(method: nn.Module, optimizer: torch.optim.Optimizer, number: int, seed: int) -> float:
+    method.before_step(number, 10)
+    loss, out = method(*views(seed))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    method.after_step(out)
+    return loss.item()
+
+
+def sgd(method: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_forward_changes_only_running_statistics(recipes, name: str) -> None:
+    method = build.method(getattr(recipes, name)()).train()
+    before, random = snapshot(method), torch.get_rng_state()
+    loss, _ = method(*views())
+    loss.backward()
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert {key for key in changed(method, before) if not key.endswith(statistics)} == set()
+    eman = method.target.config.batchnorm == "running"
+    assert any(key.startswith("target.") for key in changed(method, before)) is not eman
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_forward_in_eval_mode_changes_nothing(recipes, name: str) -> None:
+    method = build.method(getattr(recipes, name)()).eval()
+    before = snapshot(method)
+    method(*views())
+    assert changed(method, before) == set()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_out(recipes, name: str) -> None:
+    method = build.method(getattr(recipes, name)()).train()
+    loss, out = method(*(View(pixels) for pixels in views()))
+    terms = set(method.weights)
+    assert set(out) == {f"loss/{term}" for term in terms} | {"embeddings", "maps", "pooled", "keys"}
+    total = sum(method.weights[term] * out[f"loss/{term}"] for term in terms)
+    torch.testing.assert_close(total, loss.detach())
+    assert out["embeddings"]["global"].shape == (4, 1, 8) and out["pooled"].shape == (4, 96)
+    assert set(out["maps"]) == terms - {"global"}
+    if "aligned" in terms:
+        assert out["embeddings"]["aligned"].shape == (4, 4, 8) and out["maps"]["aligned"].shape == (4, 8, 2, 2)
+    tensors = [*out["embeddings"].values(), *out["maps"].values(), *out["keys"].values(), out["pooled"]]
+    assert not any(tensor.requires_grad for tensor in tensors)
+
+
+def test_both_directions_are_the_sum_of_two(recipes) -> None:
+    method = build.method(recipes.lewel_b()).double().eval()
+    first, second = views().double()
+    assert method.both_directions
+    both = method(first, second)[0]
+    method.both_directions = False
+    torch.testing.assert_close(both, method(first, second)[0] + method(second, first)[0])
+
+
+def test_every_trained_parameter_gets_a_gradient(recipes) -> None:
+    for name in METHODS:
+        method = build.method(getattr(recipes, name)()).train()
+        method(*views())[0].backward()
+        without = [key for key, p in method.named_parameters() if p.requires_grad and p.grad is None]
+        assert without == [], name
+        assert all(p.grad is None for p in method.target.parameters())
+
+
+@pytest.mark.parametrize("update", ["before", "after"])
+def test_the_target_moves_when_its_method_says(recipes, update: str) -> None:
+    method = build.method(recipes.moco() if update == "before" else recipes.byol()).train()
+    optimizer = sgd(method)
+    step(method, optimizer, 0, 0)
+    moved = set()
+    before = snapshot(method.target)
+    method.before_step(1, 10)
+    if changed(method.target, before):
+        moved.add("before")
+    loss, out = method(*views(1))
+    loss.backward()
+    optimizer.step()
+    before = snapshot(method.target)
+    method.after_step(out)
+    if changed(method.target, before):
+        moved.add("after")
+    assert moved == {update}
+
+
+def test_a_rejected_step_moves_the_target_once(recipes) -> None:
+    """MoCo: before_step, forward, rejected; the next before_step sees the same weights and must not average them again."""
+    method = build.method(recipes.moco()).train()
+    optimizer = sgd(method)
+    step(method, optimizer, 0, 0)
+    theta = [p.detach().clone() for p in method.online.parameters()]
+    xi = [p.clone() for p in method.target.branch.parameters()]
+    expected = [torch.lerp(a, b, 1 - 0.9) for a, b in zip(xi, theta, strict=True)]
+    queue = method.objectives["global"].queue.clone()
+    for _ in range(3):
+        method.before_step(1, 10)
+        method(*views(1))
+        for mine, once in zip(method.target.branch.parameters(), expected, strict=True):
+            assert torch.equal(mine, once)
+    assert torch.equal(method.objectives["global"].queue, queue)
+
+
+def test_a_checkpoint_between_reject_and_retry_remembers(recipes) -> None:
+    method = build.method(recipes.moco()).train()
+    step(method, sgd(method), 0, 0)
+    method.before_step(1, 10)
+    state = copy.deepcopy(method.state_dict())
+    assert not state["pending"]
+    resumed = build.method(recipes.moco()).train()
+    resumed.load_state_dict(state)
+    before = snapshot(resumed)
+    resumed.before_step(1, 10)
+    assert changed(resumed, before) == set()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_state_dict_holds_all(recipes, name: str) -> None:
+    """Two steps, saved, loaded into another, two more: equal to four, queue, pointer and pending included."""
+    spec = getattr(recipes, name)()
+    torch.manual_seed(1)
+    first = build.method(spec).train()
+    optimizer = sgd(first)
+    for number in range(2):
+        step(first, optimizer, number, number)
+    second = build.method(spec).train()
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    other = sgd(second)
+    for number in range(2, 4):
+        assert step(first, optimizer, number, number) == step(second, other, number, number)
+    assert changed(second, snapshot(first)) == set()
+    if name in ("moco", "lewel_m"):
+        assert first.objectives["global"].queue_ptr.item() == 16 and first.pending.item()
+
+
+def test_the_queue_takes_the_keys_of_every_micro_batch_in_order(recipes) -> None:
+    method = build.method(recipes.moco()).train()
+    method.before_step(0, 10)
+    outs = [method(*views(seed))[1] for seed in (0, 1)]
+    method.after_step(*outs)
+    keys = torch.cat([out["keys"]["global"][:, 0] for out in outs])
+    torch.testing.assert_close(method.objectives["global"].queue[:, :8].T, nn.functional.normalize(keys, dim=1))
+    assert method.objectives["global"].queue_ptr.item() == 8
+
+
+def test_target_distance(recipes) -> None:
+    method = build.method(recipes.byol())
+    assert method.diagnostics() == {"target_distance": 0.0}
+    with torch.no_grad():
+        for parameter in method.target.branch.parameters():
+            parameter.mul_(1.25)
+    assert method.diagnostics()["target_distance"] == pytest.approx(0.25, rel=1e-4)
+
+
+def test_at_the_start_the_loss_is_about_four(recipes) -> None:
+    """LEWEL_B's log begins at 3.974: unrelated unit vectors, 2 a direction, for any weights that sum to 1."""
+    torch.manual_seed(0)
+    wide = config.Head(hidden=256, out=256)
+    spec = recipes.lewel_b()
+    terms = tuple(config.Term(t.name, t.weight, t.maps, wide, wide, t.objective) for t in spec.method.terms)
+    loss, _ = build.method(recipes.recipe(terms, SYNC, "both")).train()(*views())
+    assert loss.item() == pytest.approx(4, abs=0.4)
