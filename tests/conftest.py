@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
+import types
+from collections.abc import Generator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch, and for the processes that tests start
 
 import pytest
 import torch
+from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
-install_import_hook("lewel", "beartype.beartype")  # before any module of the package is imported
+
+# The hook wants the checker by name. The tower: an int where a float is wanted is right, as type checkers have it.
+checker = types.ModuleType("lewel_shape_checker")
+checker.__dict__["check"] = beartype(conf=BeartypeConf(is_pep484_tower=True))
+sys.modules[checker.__name__] = checker
+install_import_hook("lewel", f"{checker.__name__}.check")  # before any module of the package is imported
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,3 +34,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Names of files that are no UTF-8 stand in captured logs; xdist's processes cannot send them as they are."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    return report

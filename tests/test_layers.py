@@ -18,6 +18,7 @@ LAYERS = (
     {"evaluate", "visualize"},
     {"pretrain", "demo"},
     {"cli"},
+    {"__main__"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 APART = {("model", "data"), ("data", "model"), ("engine", "model"), ("engine", "data")}

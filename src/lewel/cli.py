@@ -15,7 +15,9 @@ from lewel.errors import UserError
 from lewel.plan import Overrides
 
 _Flat = tyro.conf.arg(name="")
-_RecipeName = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")]
+_RecipeName = Annotated[
+    tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")
+]
 
 app = tyro.extras.SubcommandApp()
 
@@ -56,9 +58,7 @@ def list_recipes(filter: Annotated[tyro.conf.Positional[str], tyro.conf.arg(meta
 
 
 @app.command
-def pretrain(
-    recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: Annotated[Overrides, _Flat]
-) -> None:
+def pretrain(recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: Annotated[Overrides, _Flat]) -> None:
     """Train an encoder on images without labels. The same command on the same --run goes on where it stopped.
 
     Exit code 0: done; 2: something does not fit, one line says what; 75: stopped on SIGTERM, SIGUSR1 or Ctrl-C, and saved.

@@ -10,7 +10,7 @@ import datetime
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -170,6 +170,22 @@ def broadcast_(tensors: Iterable[Tensor]) -> None:
         dist.broadcast(flat, 0)
         for tensor, part in zip(alike, flat.split([tensor.numel() for tensor in alike]), strict=True):
             tensor.copy_(part.view(tensor.shape))
+
+
+def all_gather_objects(mine: list[Any]) -> list[Any]:
+    """The lists of all processes, joined in rank order. For small Python objects, now and then."""
+    if world() == 1:
+        return mine
+    lists: list[Any] = [None] * world()
+    dist.all_gather_object(lists, mine)
+    return [item for part in lists for item in part]
+
+
+def raise_together(problem: str) -> None:
+    """Raise the problem that one process has as a UserError on every process, so that none waits for it; "" is none."""
+    found = [text for text in all_gather_objects([problem]) if text]
+    if found:
+        raise UserError(found[0])
 
 
 def barrier() -> None:

@@ -13,7 +13,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -23,8 +24,9 @@ from torch import nn
 
 from lewel import build, parallel, plan, recipes
 from lewel.config import Options, Recipe
-from lewel.data.images import Images, is_divided, open_images
+from lewel.data.images import Files, Pixels, is_divided, open_images
 from lewel.data.loader import SkipLog, batches
+from lewel.data.workers import worker_error
 from lewel.engine import checkpoint, precision, record
 from lewel.engine.identity import Identity
 from lewel.engine.loop import Callback, Step, place, train
@@ -38,6 +40,7 @@ from lewel.errors import UserError
 from lewel.evaluate.knn import knn_top1
 from lewel.interop import weights
 from lewel.model.method import Method
+from lewel.shapes import Skip
 from lewel.visualize import report
 
 log = logging.getLogger(__name__)
@@ -52,8 +55,8 @@ class Run:
 
     options: Options
     plan: plan.Plan
-    images: Images
-    queries: Images | None  # the labelled val split, where there is one
+    images: Files | Pixels
+    queries: Files | Pixels | None  # the labelled val split, where there is one
     precision: precision.Precision
     training: Training
     console: Console
@@ -74,7 +77,9 @@ class Run:
     @property
     def identity(self) -> Identity:
         content = dataclasses.asdict(self.recipe) | {"seed": self.options.seed, "images": self.plan.images}
-        return Identity({k: v for k, v in content.items() if k not in ("epochs", "note")}, self.recipe.epochs, parallel.world())
+        return Identity(
+            {k: v for k, v in content.items() if k not in ("epochs", "note")}, self.recipe.epochs, parallel.world()
+        )
 
 
 def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Console | None = None) -> None:
@@ -101,8 +106,10 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
     _check_directory(Path(options.run), chosen.recipe)
     torch.manual_seed(options.seed)
     method = place(build.method(chosen.recipe), device).train()
-    if options.init != "random" and parallel.is_main():
-        console.print(weights.initialise(method, options.init), highlight=False)
+    if options.init != "random":
+        account = weights.initialise(method, options.init)
+        if parallel.is_main():
+            console.print(str(account), highlight=False, markup=False)
     _same_everywhere(method)
     chosen_precision = precision.choose(options.precision, device)
     optimizer = make_optimizer(method, chosen.recipe.optimizer)
@@ -127,7 +134,7 @@ def _train(run: Run) -> None:
     handler = record.log_to(run.directory)
     rows = record.Record(run.directory, start)
     _write_config(run)
-    skipped = SkipLog(run.directory / "skipped.jsonl", len(run.images))
+    skipped = SkipLog(run.directory / "skipped.jsonl", len(run.images)) if parallel.is_main() else None
     total = run.plan.total_steps
     if start:
         run.console.print(f"going on at step {start} of {total}", highlight=False)
@@ -136,45 +143,61 @@ def _train(run: Run) -> None:
             if start == 0:
                 _knn(run, rows, 0, progress)
             callbacks: list[Callback] = [
-                lambda step: skipped.add(step.batch.skipped),
+                _Skips(skipped, options.log_every),
                 Monitor(
-                    run.method, rows, progress, options.log_every, run.recipe.optimizer.warmup_epochs * steps, run.plan.bn_group
+                    run.method,
+                    rows,
+                    progress,
+                    options.log_every,
+                    run.recipe.optimizer.warmup_epochs * steps,
+                    run.plan.bn_group,
                 ),
                 lambda step: _knn_after(run, rows, step, progress),
                 lambda step: _save_after(run, step),
             ]
-            train(
-                run.method,
-                _batches(run, start, total),
-                run.training.optimizer,
-                _schedule(run),
-                total_steps=total,
-                precision=run.precision,
-                scaler=run.training.scaler,
-                start_step=start,
-                accumulate=options.accumulate,
-                callbacks=callbacks,
-                stop=stop,
-            )
+            _steps(run, start, total, callbacks, stop)
         _say_what_was_written(run)
+    except RuntimeError as error:  # PyTorch raises the death of a data worker from a signal handler, anywhere
+        raise worker_error(error) or error from error
     finally:
         rows.close()
         logging.getLogger("lewel").removeHandler(handler)
         handler.close()
 
 
-def _batches(run: Run, start: int, total: int) -> Iterator:
-    return batches(
+def _steps(run: Run, start: int, total: int, callbacks: list[Callback], stop: StopRequest | None = None) -> None:
+    recipe, options = run.recipe, run.options
+    source = batches(
         run.images,
-        run.recipe.data,
-        run.recipe.optimizer.batch_size,
-        run.options.seed,
+        recipe.data,
+        recipe.optimizer.batch_size,
+        options.seed,
         start,
         total,
         parallel.rank(),
         parallel.world(),
         _workers(run),
         run.precision.device,
+    )
+    schedule = warmup_cosine(
+        recipe.optimizer.lr,
+        recipe.epochs,
+        run.plan.steps_per_epoch,
+        warmup_epochs=recipe.optimizer.warmup_epochs,
+        decay_per=recipe.optimizer.decay_per,
+    )
+    train(
+        run.method,
+        source,
+        run.training.optimizer,
+        schedule,
+        total_steps=total,
+        precision=run.precision,
+        scaler=run.training.scaler,
+        start_step=start,
+        accumulate=options.accumulate,
+        callbacks=callbacks,
+        stop=stop,
     )
 
 
@@ -187,14 +210,30 @@ def _workers(run: Run) -> int:
     return max(1, min(16, (os.cpu_count() or 1) // parallel.world()))
 
 
-def _schedule(run: Run):
-    spec = run.recipe.optimizer
-    return warmup_cosine(
-        spec.lr, run.recipe.epochs, run.plan.steps_per_epoch, warmup_epochs=spec.warmup_epochs, decay_per=spec.decay_per
-    )
+# -- callbacks -----------------------------------------------------------------------------------------------------
 
 
-# -- callbacks -------------------------------------------------------------------------------------------------------------
+@dataclass
+class _Skips:
+    """Collects the unreadable images of all processes, at the steps that are logged; process 0 keeps the list."""
+
+    log: SkipLog | None
+    every: int
+    waiting: list[Skip] = field(default_factory=list)
+
+    def __call__(self, step: Step) -> None:
+        self.waiting += step.batch.skipped
+        if step.number % self.every and not step.last:
+            return
+        everyone, self.waiting = parallel.all_gather_objects(self.waiting), []
+        problem = ""
+        if self.log is not None:
+            try:
+                for skip in self.log.add(everyone):
+                    log.warning("skipped %s: %s", skip.path, skip.reason)
+            except UserError as error:
+                problem = str(error)
+        parallel.raise_together(problem)
 
 
 def _save_after(run: Run, step: Step) -> None:
@@ -226,10 +265,14 @@ def _knn(run: Run, rows: record.Record, step: int, progress: Progress) -> None:
     if run.queries is None or run.options.knn_every == 0:
         return
     if parallel.is_main():
-        top1 = knn_top1(run.method.online.encoder, run.images, run.queries, run.recipe.data, run.precision, _workers(run))
+        top1 = knn_top1(
+            run.method.online.encoder, run.images, run.queries, run.recipe.data, run.precision, _workers(run)
+        )
         epoch = step / run.plan.steps_per_epoch
         rows.write({"step": step, "epoch": epoch, "knn/top1": top1})
-        progress.console.print(f"epoch {epoch:g}: kNN top-1 {top1:.2f} % (k = 20, T = 0.07, keys train, queries val)", highlight=False)
+        progress.console.print(
+            f"epoch {epoch:g}: kNN top-1 {top1:.2f} % (k = 20, T = 0.07, keys train, queries val)", highlight=False
+        )
     parallel.barrier()
 
 
@@ -246,13 +289,20 @@ def _processes(options: Options) -> Iterator[None]:
 
 
 def _check_options(options: Options) -> None:
-    for name, least in (("keep", 1), ("save_every", 1), ("log_every", 1), ("knn_every", 0), ("workers", 0), ("seed", 0)):
+    for name, least in (
+        ("keep", 1),
+        ("save_every", 1),
+        ("log_every", 1),
+        ("knn_every", 0),
+        ("workers", 0),
+        ("seed", 0),
+    ):
         value = getattr(options, name)
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} {value}: must be {least} or more")
 
 
-def _queries(options: Options, images: Images) -> Images | None:
+def _queries(options: Options, images: Files | Pixels) -> Files | Pixels | None:
     """The val split for kNN, when both splits have labels."""
     if images.labels is None or options.knn_every == 0:
         return None
@@ -317,18 +367,8 @@ def _dry_run(run: Run) -> None:
     """Time a few steps and say what the whole would take. Nothing is written."""
     steps = min(DRY_STEPS, run.plan.total_steps)
     times: list[float] = []
-    train(
-        run.method,
-        _batches(run, 0, steps),
-        run.training.optimizer,
-        _schedule(run),
-        total_steps=steps,
-        precision=run.precision,
-        scaler=run.training.scaler,
-        accumulate=run.options.accumulate,
-        callbacks=[lambda step: times.append(_finished(step, run.precision.device))],
-    )
-    spans = sorted(b - a for a, b in zip(times, times[1:], strict=False))
+    _steps(run, 0, steps, [lambda step: times.append(_finished(step))])
+    spans = sorted(b - a for a, b in pairwise(times))
     if not parallel.is_main() or not spans:
         return
     median = spans[len(spans) // 2]
@@ -340,7 +380,7 @@ def _dry_run(run: Run) -> None:
     )
 
 
-def _finished(step: Step, device: torch.device) -> float:
+def _finished(step: Step) -> float:
     float(step.loss)  # waits for the device
     return time.perf_counter()
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFile
+
 from lewel.data import decode as module
 from lewel.data.decode import DecodeError, decode, printable
-from PIL import Image, ImageFile
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (12, 8)) -> Image.Image:
@@ -171,7 +172,7 @@ def test_truncated_anywhere(tmp_path: Path, ending: str) -> None:
         try:
             result = pixels(path)
         except DecodeError as error:
-            assert error.path == path and error.reason and "\n" not in error.reason  # noqa: PT017
+            assert error.path == path and error.reason and "\n" not in error.reason
         else:
             assert length > 0.9 * len(content)
             assert result.shape == shown.shape
@@ -193,7 +194,7 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
             try:
                 assert decode(tmp_path / f"d.{ending}").mode == "RGB"
             except DecodeError as error:
-                assert "\n" not in str(error)  # noqa: PT017
+                assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lewel.data.images import Pixels, is_divided, open_images
-from lewel.errors import UserError
 from PIL import Image
+
+from lewel.data.images import Pixels, is_divided, open_images, relabelled
+from lewel.errors import UserError
 
 
 def put(root: Path, *names: str) -> None:
@@ -63,6 +64,18 @@ def test_divided_folder(tmp_path: Path, second: str) -> None:
     held_out = open_images(tmp_path, "val")
     assert held_out.names == ["a/2.png", "b/2.png", "b/3.png"]
     assert held_out.labels is not None and held_out.labels.tolist() == [0, 1, 1]
+
+
+def test_a_part_that_lacks_a_class_gets_the_numbers_of_the_other(tmp_path: Path) -> None:
+    put(tmp_path, "train/a/1.png", "train/b/1.png", "train/c/1.png", "val/b/1.png", "val/c/1.png")
+    keys, queries = open_images(tmp_path), open_images(tmp_path, "val")
+    assert keys.classes == ["a", "b", "c"]
+    assert queries.labels is not None and queries.labels.tolist() == [0, 1]
+    same = relabelled(queries, keys.classes)
+    assert same.labels is not None and same.labels.tolist() == [1, 2]
+    assert same.classes == keys.classes
+    with pytest.raises(UserError, match="val has 1 classes that the images for training lack: c"):
+        relabelled(queries, ["a", "b"])
 
 
 def test_a_folder_that_is_not_divided(tmp_path: Path) -> None:

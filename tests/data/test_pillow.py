@@ -8,12 +8,13 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from lewel.config import View
-from lewel.data import pillow
-from lewel.data.augment import Parameters, sample
 from PIL import Image, ImageFilter
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F  # noqa: N812
+
+from lewel.config import View
+from lewel.data import pillow
+from lewel.data.augment import Parameters, sample
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (53, 41)) -> Image.Image:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from processes import finish, start
 
+from lewel.engine.checkpoint import newest_whole
 from lewel.engine.signals import EXIT_CODE
 
 
@@ -68,19 +69,30 @@ def test_two_processes_killed_four_times(tmp_path: Path) -> None:
     assert ends and all(end == expected for end in ends)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_two_processes_stopped_and_gone_on(tmp_path: Path) -> None:
+    started = start(tmp_path / "stopped", 100, "--save-every", 1000, "--pause", 0.05, world=2)
+    assert started[0].stdout is not None and started[0].stdout.readline() == "at 0\n"
+    time.sleep(0.5)
+    started[0].send_signal(signal.SIGTERM)
+    assert [status for status, _, _ in finish(started)] == [EXIT_CODE, EXIT_CODE]
+    resumed = finish(start(tmp_path / "stopped", 100, world=2))
+    assert resumed[0][1].splitlines()[0] != "at 0"
+    assert [last_line(result) for result in resumed] == unbroken(tmp_path, 100, world=2)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_signal_to_one_of_two_processes_saves_and_stops_both(tmp_path: Path) -> None:
-    started = start(tmp_path / "stopped", 100, "--save-every", 1000, "--pause", 0.02, world=2)
+    started = start(tmp_path / "stopped", 60, "--save-every", 1000, "--pause", 0.05, world=2)
     assert started[1].stdout is not None and started[1].stdout.readline() == "at 0\n"
     time.sleep(0.5)
     started[1].send_signal(signal.SIGUSR1)
     results = finish(started)
     assert [status for status, _, _ in results] == [EXIT_CODE, EXIT_CODE], results
     assert "saved; the same command goes on from there" in results[0][1]
-    stopped_at = int(results[1][1].split("stopped at step ")[1].split()[0])
-    resumed = finish(start(tmp_path / "stopped", 100, world=2))
-    assert resumed[0][1].startswith(f"at {stopped_at}\n") and 0 < stopped_at < 100
-    assert [last_line(result) for result in resumed] == unbroken(tmp_path, 100, world=2)
+    found, damages = newest_whole(tmp_path / "stopped")
+    assert found is not None and not damages and f"stopped at step {int(found.name[5:])} of 60" in results[1][1]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

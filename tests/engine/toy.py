@@ -137,21 +137,26 @@ def main() -> int:
     checkpoint.clean(options.run)
     found = checkpoint.latest(options.run)
     start = checkpoint.load(found, made, identity) if found else 0
-    saver = checkpoint.Saver(options.run, made, identity, options.save_every, options.keep)
+
+    def save(step: loop.Step) -> None:
+        if step.last or step.number % options.save_every == 0:
+            checkpoint.save(options.run, step.number, made, identity, options.keep)
+
     nan_at = tuple(int(step) for step in options.nan_at.split(",") if step)
     data = batches(start, options.steps, options.pause, nan_at, options.nan_rank)
-    print("at", start, flush=True)
     try:
         with StopRequest() as stop:
-            train(made, start, options.steps, data, callbacks=[saver], stop=stop)
+            print("at", start, flush=True)
+            train(made, start, options.steps, data, callbacks=[save], stop=stop)
     except Interrupted as interrupted:
         print(interrupted, flush=True)
         return interrupted.exit_code
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         return 2
+    finally:
+        parallel.stop()
     print(digest(made), flush=True)
-    parallel.stop()
     return 0
 
 

@@ -74,5 +74,5 @@ def test_classes_are_matched_by_name():
 
 
 def test_a_class_without_keys_is_an_error():
-    with pytest.raises(UserError, match="missing in train: d"):
+    with pytest.raises(UserError, match="d; both parts"):
         knn.knn_top1(Encoder("resnet10t"), pictures(9, ["a", "b", "c"], 0), pictures(9, ["a", "d"], 1), DATA, CPU)

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lewel import config
 from lewel.model.branch import Branch, Path
 from lewel.model.encoder import Encoder
 from lewel.model.folding import Folded, pairs
 from lewel.model.head import Head
 from lewel.model.maps import Coupled, Uniform
-from lewel import config
 
 SIZE = 64
 

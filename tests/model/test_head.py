@@ -41,15 +41,17 @@ def test_parameters() -> None:
     assert sorted(dict(plain.named_parameters())) == ["hidden.bias", "hidden.weight", "out.bias", "out.weight"]
 
 
-@pytest.mark.parametrize(("init", "hidden", "out"), [("kaiming", 512, 256), ("normal", 0.01, 0.01), ("linear", None, None)])
-def test_initial_spread(init: str, hidden: float | None, out: float | None) -> None:
-    """kaiming: sqrt(2 / fan_out); normal: 0.01; linear: torch's uniform(-1/sqrt(in), 1/sqrt(in))."""
+@pytest.mark.parametrize(
+    ("init", "hidden", "out"),
+    [
+        ("kaiming", math.sqrt(2 / 512), math.sqrt(2 / 256)),  # sqrt(2 / fan_out)
+        ("normal", 0.01, 0.01),
+        ("linear", 1 / math.sqrt(3 * 384), 1 / math.sqrt(3 * 512)),  # uniform(-1/sqrt(fan_in), 1/sqrt(fan_in))
+    ],
+)
+def test_initial_spread(init: str, hidden: float, out: float) -> None:
     torch.manual_seed(0)
     head = Head(384, config.Head(512, 256, init=init))
-    if init == "kaiming":
-        hidden, out = math.sqrt(2 / hidden), math.sqrt(2 / out)
-    if init == "linear":
-        hidden, out = 1 / math.sqrt(3 * 384), 1 / math.sqrt(3 * 512)
     assert head.hidden.weight.std().item() == pytest.approx(hidden, rel=0.02)
     assert head.out.weight.std().item() == pytest.approx(out, rel=0.02)
 

@@ -1,7 +1,7 @@
-"""LEWEL_M has no published code: its equations, written out in loops, against the package; values and gradients in float64.
+"""LEWEL_M has no published code: its equations, written out in loops, against the package, in float64.
 
-Nothing of the package computes the expected numbers. The loops see images, aligned embeddings, channels and positions one by
-one, and use the paper's letters: F features, M heat-maps, W alignment maps, g and g_o the projectors, z and u embeddings.
+Nothing of the package computes the expected numbers. The loops see images, aligned embeddings, channels and positions
+one by one, in the paper's letters: F features, M heat-maps, W alignment maps, g and g_o projectors, z and u embeddings.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ class Watch:
 def test_brute_force(recipes, same_index: bool, bn_groups: int | None) -> None:
     torch.manual_seed(3)
     in_batch = config.Objective("in_batch", TAU_BATCH, same_index=same_index)
-    spec = recipes.lewel_m(beta=BETA, in_batch=in_batch, maps=config.Maps("coupled", groups=GROUPS), bn_groups=bn_groups)
+    maps = config.Maps("coupled", groups=GROUPS)
+    spec = recipes.lewel_m(beta=BETA, in_batch=in_batch, maps=maps, bn_groups=bn_groups)
     method = build.method(spec).double().train()
     for parameter in method.online.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)  # so that the target differs, and BN is not at 1 and 0

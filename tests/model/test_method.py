@@ -117,7 +117,7 @@ def test_the_target_moves_when_its_method_says(recipes, update: str) -> None:
 
 
 def test_a_rejected_step_moves_the_target_once(recipes) -> None:
-    """MoCo: before_step, forward, rejected; the next before_step sees the same weights and must not average them again."""
+    """MoCo: before_step, forward, rejected; the next before_step sees the same weights and must leave them."""
     method = build.method(recipes.moco()).train()
     optimizer = sgd(method)
     step(method, optimizer, 0, 0)

@@ -95,6 +95,22 @@ def test_with_one_embedding_an_image_both_kinds_of_negatives_are_the_same() -> N
     torch.testing.assert_close(InBatchInfoNCE(0.3, same_index=True)(a, b), expected)
 
 
+@pytest.mark.parametrize("images_at_once", [1, 2])
+def test_in_batch_loss_a_few_images_at_a_time(monkeypatch, images_at_once: int) -> None:
+    """The logits of 3 images in 3 parts, or in parts of 2 and 1: value and gradient as of the whole."""
+
+    def value_and_gradient() -> tuple[torch.Tensor, torch.Tensor]:
+        a = rows(3, 2).requires_grad_()
+        loss = InBatchInfoNCE(0.3)(a, rows(3, 2, seed=1))
+        (3 * loss).backward()
+        return loss.detach(), a.grad
+
+    expected = value_and_gradient()
+    monkeypatch.setattr("lewel.model.objective._LOGITS", images_at_once * 2 * 6)
+    for found, whole in zip(value_and_gradient(), expected, strict=True):
+        torch.testing.assert_close(found, whole, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("same_index", [False, True])
 def test_in_batch_gradient(same_index: bool) -> None:
     b = rows(3, 2, seed=1)

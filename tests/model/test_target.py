@@ -126,7 +126,8 @@ def test_unshuffle_of_shuffle_is_the_identity(recipes) -> None:
 def test_shuffle_is_another_at_each_step_and_the_same_for_a_step(recipes) -> None:
     method = build.method(recipes.lewel_m()).eval()
     seen = []
-    method.target.branch.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 0, 0, 0].tolist()))
+    encoder = method.target.branch.encoder
+    encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 0, 0, 0].tolist()))
     view = torch.arange(16.0)[:, None, None, None].expand(16, 3, 64, 64).contiguous()
     for step in (0, 1, 2, 0):
         method.target([view], step)
@@ -135,7 +136,7 @@ def test_shuffle_is_another_at_each_step_and_the_same_for_a_step(recipes) -> Non
 
 
 def test_shuffle_matters_only_with_groups(recipes) -> None:
-    """One group: the statistics are those of the batch in any order. Two: each key has other neighbours than its query."""
+    """One group: the statistics are the batch's in any order. Two: each key has other neighbours than its query."""
     view = torch.randn(6, 3, 64, 64, dtype=torch.float64)
     for groups, equal in ((None, True), (2, False)):
         method = build.method(recipes.lewel_m(bn_groups=groups)).double().train()

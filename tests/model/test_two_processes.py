@@ -17,6 +17,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from lewel import build, config, parallel
+from lewel.model.objective import InBatchInfoNCE
 
 B, STEPS = 8, 3  # images of the global batch
 HEAD = config.Head(hidden=16, out=8)
@@ -71,8 +72,11 @@ def views(step: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 def train(spec: config.Recipe, dtype: torch.dtype) -> dict:
-    """Three steps on this process's part of the batches. Step by step: the mean loss over the processes, the gradients after
-    DDP, this process's keys and the images that the target saw; then the state."""
+    """Three steps on this process's part of the batches.
+
+    Step by step: the mean loss over the processes, the gradients after DDP, this process's keys and the images that the
+    target saw; then the state.
+    """
     torch.manual_seed(7)
     method = build.method(spec).to(dtype).train()
     module = DistributedDataParallel(method, broadcast_buffers=False) if parallel.world() > 1 else method
@@ -94,9 +98,20 @@ def train(spec: config.Recipe, dtype: torch.dtype) -> dict:
     return found | {"seen": seen, "state": method.state_dict()}
 
 
+def embeddings() -> torch.Tensor:
+    return torch.randn(2, B, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
+
+def in_batch(same_index: bool) -> torch.Tensor:
+    """The in-batch loss of this process's half of the rows, averaged over the processes."""
+    half = slice(parallel.rank() * B // 2, (parallel.rank() + 1) * B // 2)
+    return parallel.all_reduce_(InBatchInfoNCE(0.2, same_index)(*embeddings()[:, half]), "mean")
+
+
 def main(folder: Path) -> None:
     parallel.start(torch.device("cpu"), timeout_s=60)
-    found = {name: train(two, dtype) for name, (_, two, dtype) in CASES.items()}
+    found: dict = {name: train(two, dtype) for name, (_, two, dtype) in CASES.items()}
+    found["in_batch"] = {same_index: in_batch(same_index) for same_index in (False, True)}
     torch.save(found, folder / f"{parallel.rank()}.pt")
     parallel.stop()
 
@@ -111,8 +126,9 @@ def ranks(tmp_path_factory) -> list[dict]:
     source = str(Path(parallel.__file__).parents[1])
     processes = []
     for rank in range(2):
-        environment = os.environ | {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": source}
+        environment = os.environ | {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        environment |= {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, __file__, str(folder)]
         processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     try:
@@ -159,7 +175,7 @@ def test_gradients(ranks: list[dict], alone: dict, name: str) -> None:
 
 @pytest.mark.parametrize("name", DOUBLE)
 def test_state(ranks: list[dict], alone: dict, name: str) -> None:
-    """Weights, target, queue and pointer: equal on both ranks bit for bit, and to the one process. Running statistics: rank 0's."""
+    """Weights, target, queue, pointer: equal on both ranks bit for bit, and to one process. BN statistics: rank 0's."""
     first, second = (rank[name]["state"] for rank in ranks)
     expected = alone[name]["state"]
     assert list(first) == list(second) == list(expected)
@@ -196,14 +212,15 @@ def test_the_queue_is_the_latest_keys_of_both_processes(ranks: list[dict], name:
         close(queue[:, (len(keys) - 1 - age) % 20], expected, 1e-12, f"key {age} from the last")
 
 
-def test_negatives_of_the_other_process_count(ranks: list[dict]) -> None:
-    """The aligned loss with 7 other images in the batch is not the one with 3: gathered negatives are in it."""
-    spec = lewel_m(None)
-    torch.manual_seed(7)
-    method = build.method(spec).double().train()
-    method.before_step(0, STEPS)
-    local = [method(*views(0, torch.float64)[:, part])[0].item() for part in (slice(0, 4), slice(4, 8))]
-    assert ranks[0]["lewel_m shufflebn"]["loss"][0].item() > sum(local) / 2 + 0.1
+@pytest.mark.parametrize("same_index", [False, True])
+def test_negatives_of_the_other_process_count(ranks: list[dict], same_index: bool) -> None:
+    """The mean over the processes is the loss of the whole batch, not the mean of what each would have alone."""
+    objective, (a, b) = InBatchInfoNCE(0.2, same_index), embeddings()
+    apart = (objective(a[:4], b[:4]) + objective(a[4:], b[4:])) / 2
+    for rank in ranks:
+        found = rank["in_batch"][same_index]
+        close(found, objective(a, b), 1e-12, "in-batch loss")
+        assert found > apart + 0.5
 
 
 if __name__ == "__main__":

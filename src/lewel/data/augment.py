@@ -60,8 +60,8 @@ def uniforms(count: int, purpose: int, seed: int, epoch: int, index: int, number
     Philox is a counter-based generator: the integers are its key and counter, so nothing has to be replayed. The raw
     bits are used, which NumPy keeps stable over versions, unlike its distributions.
     """
-    mask = 2**64 - 1
-    bits = np.random.Philox(key=[seed & mask, purpose], counter=[0, number, index, epoch]).random_raw(count)
+    key = np.array([seed % 2**64, purpose], np.uint64)  # from a list, NumPy would round large seeds to floats
+    bits = np.random.Philox(key=key, counter=[0, number, index, epoch]).random_raw(count)
     return (bits >> np.uint64(11)) * 2.0**-53
 
 

@@ -6,7 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -107,6 +107,21 @@ def open_images(path: str | os.PathLike[str], split: Split | None = None) -> Fil
     if (cifar := _cifar_folder(where)) is not None:
         return _cifar(cifar, split)
     return _folder(where, split)
+
+
+def relabelled(images: Files | Pixels, classes: list[str]) -> Files | Pixels:
+    """The same images with the class numbers of another part of the data: a part may lack some of the other's classes.
+
+    Raises UserError for a class that is not in `classes`.
+    """
+    assert images.labels is not None and images.classes is not None
+    if unknown := sorted(set(images.classes) - set(classes)):
+        raise UserError(
+            f"{printable(images.root)} has {len(unknown)} classes that the images for training lack: "
+            f"{', '.join(unknown[:5])}; both parts need the same names"
+        )
+    numbers = np.array([classes.index(name) for name in images.classes], dtype=np.int64)
+    return replace(images, labels=numbers[images.labels], classes=classes)
 
 
 def is_divided(path: str | os.PathLike[str]) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]  # h x w
+Plane = NDArray[np.floating]  # h x w, float32 in practice
 
 TAU = 2 * np.pi
 

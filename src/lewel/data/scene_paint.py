@@ -12,6 +12,7 @@ from lewel.data.scene_objects import KINDS, Plane, dots, stripes
 
 LEAST_SHOWN = 0.3  # an object of which less is left is not put into the scene
 LEAST_AREA = 0.004  # nor one that shows in a smaller share of the image
+TILT = 0.7  # radians, largest
 LEAD = 1.3  # the main object shows at least so many times the area of any other
 
 
@@ -80,11 +81,11 @@ def arrange(rng: np.random.Generator, kind: int, size: int) -> list[Placed]:
 
 
 def place(rng: np.random.Generator, kind: int, size: int, main: bool) -> Placed:
-    """An object somewhere, turned, stretched, perhaps mirrored; the main one is larger and more central."""
-    radius = size * (rng.uniform(0.24, 0.42) if main else rng.uniform(0.13, 0.25))
-    margin = 0.25 if main else 0.05
+    """An object somewhere, tilted, stretched, perhaps mirrored; the main one is larger and more central."""
+    radius = size * (rng.uniform(0.36, 0.52) if main else rng.uniform(0.13, 0.24))
+    margin = 0.38 if main else 0.05
     x, y = rng.uniform(margin * size, (1 - margin) * size, 2)
-    angle, stretch = rng.uniform(-np.pi, np.pi), rng.uniform(0.85, 1.18)
+    angle, stretch = rng.uniform(-TILT, TILT), rng.uniform(0.85, 1.18)
     mirror = 1 if rng.random() < 0.5 else -1
 
     reach = int(np.ceil(radius * 1.2)) + 1
@@ -117,23 +118,23 @@ def visibility(objects: list[Placed], size: int) -> tuple[NDArray[np.uint8], NDA
     return instances, mixed, np.bincount(instances.ravel(), minlength=len(objects) + 1)[1:]
 
 
-def color(rng: np.random.Generator, luminance: float) -> NDArray[np.float32]:
+def color(rng: np.random.Generator, luminance: float) -> Plane:
     """Any hue at about the given luminance."""
-    hue, chroma = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.3)
+    hue, chroma = rng.uniform(0, 2 * np.pi), rng.uniform(0.03, 0.2)
     turn = np.array([0, 2 * np.pi / 3, -2 * np.pi / 3])
     return np.clip(luminance + chroma * np.cos(hue - turn), 0, 1).astype(np.float32)
 
 
-def color_pair(rng: np.random.Generator, contrast: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Two colours whose luminances are `contrast` apart, in either order."""
-    dark = rng.uniform(0.1, 0.9 - contrast)
-    pair = color(rng, dark), color(rng, dark + contrast)
-    return pair if rng.random() < 0.5 else pair[::-1]
+def color_pair(rng: np.random.Generator, contrast: float, margin: float = 0.1) -> tuple[Plane, Plane]:
+    """Two colours whose luminances are `contrast` apart, in either order, and `margin` from black and white."""
+    dark = rng.uniform(margin, 1 - margin - contrast)
+    low, high = color(rng, dark), color(rng, dark + contrast)
+    return (low, high) if rng.random() < 0.5 else (high, low)
 
 
-def draw(canvas: NDArray[np.float32], placed: Placed, rng: np.random.Generator) -> None:
+def draw(canvas: Plane, placed: Placed, rng: np.random.Generator) -> None:
     """Blend an object into the canvas: its shadow, then its texture in two colours, lit from one side."""
-    first, second = color_pair(rng, rng.uniform(0.2, 0.5))
+    first, second = color_pair(rng, rng.uniform(0.3, 0.6))
     share = KINDS[placed.kind].texture(placed.u, placed.v, rng.uniform(0.8, 1.25))
     surface = first + share[..., None] * (second - first)
     side = rng.uniform(0, 2 * np.pi)
@@ -173,12 +174,12 @@ def pattern(rng: np.random.Generator, size: int, warp: Plane) -> Plane:
             return 0.5 + 0.5 * noise(rng, int(cells * 2), size)
 
 
-def background(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+def background(rng: np.random.Generator, size: int) -> Plane:
     """Two textured surfaces that meet at an edge, uneven light, and bits and pieces lying about."""
     warp = noise(rng, 4, size)
     surfaces = []
     for _ in range(2):
-        first, second = color_pair(rng, rng.uniform(0.08, 0.4))
+        first, second = color_pair(rng, rng.uniform(0.03, 0.15), margin=0.25)
         surfaces.append(first + pattern(rng, size, warp)[..., None] * (second - first))
     steps = np.linspace(-1, 1, size, dtype=np.float32)
     angle = rng.uniform(0, 2 * np.pi)
@@ -189,11 +190,11 @@ def background(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
     return strew(canvas, rng, size)
 
 
-def strew(canvas: NDArray[np.float32], rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+def strew(canvas: Plane, rng: np.random.Generator, size: int) -> Plane:
     """Small ellipses, lines and splinters over the background, drawn at twice the size for smooth edges."""
     picture = Image.fromarray(to_bytes(canvas)).resize((2 * size, 2 * size), Image.Resampling.BILINEAR)
     pen = ImageDraw.Draw(picture)
-    for _ in range(int(rng.integers(8, 20))):
+    for _ in range(int(rng.integers(4, 12))):
         x, y = rng.uniform(0, 2 * size, 2)
         reach = 2 * size * rng.uniform(0.02, 0.09)
         red, green, blue = (255 * color(rng, rng.uniform(0.15, 0.85))).astype(int).tolist()
@@ -210,11 +211,11 @@ def strew(canvas: NDArray[np.float32], rng: np.random.Generator, size: int) -> N
     return np.asarray(picture.reduce(2), dtype=np.float32) / 255
 
 
-def to_bytes(canvas: NDArray[np.float32]) -> NDArray[np.uint8]:
+def to_bytes(canvas: Plane) -> NDArray[np.uint8]:
     return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def develop(canvas: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
+def develop(canvas: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The camera: exposure, white balance and grain."""
     balance = rng.uniform(0.85, 1.15) * rng.uniform(0.92, 1.08, 3).astype(np.float32)
     grain = rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(0.005, 0.035))

@@ -1,6 +1,6 @@
 """Images that the project makes itself, for the demo and the tests: JPEG files with classes, boxes and masks.
 
-    ROOT/train/CLASS/000001.jpg               the class is that of the object with the largest visible area; also ROOT/val
+    ROOT/train/CLASS/000001.jpg               the class is that of the object that shows the most; also ROOT/val
     ROOT/annotations/instances_train.json     COCO; file names below ROOT/train, masks as uncompressed run lengths
     ROOT/VOCdevkit/VOC2012/JPEGImages/train_000001.jpg      the same images, byte for byte, both splits together
                           /Annotations/train_000001.xml     boxes, 1-based and inclusive as in VOC
@@ -8,11 +8,10 @@
                           /ImageSets/{Main,Segmentation}/{train,val,trainval}.txt
     ROOT/scenes.json                          what the folder was made with; written last
 
-torchvision reads them as `ImageFolder(ROOT/train)`, `CocoDetection(ROOT/train, annFile)` and
-`VOCDetection(ROOT, "2012", "train")`. Boxes and masks are of what can be seen. The image with the number i of a split is
-a function of (seed, split, i) alone, so any number of processes makes the same files. Every file is
-written under a temporary name and renamed: an interrupted folder is completed by the same call, and processes that make
-the same folder at once do each other no harm.
+torchvision reads them as `ImageFolder(ROOT/train)` and `VOCDetection(ROOT, "2012", "train")`. Boxes and masks are of
+what can be seen. The image with the number i of a split is a function of (size, seed, split, i) alone, so any number of
+processes makes the same files. Every file is written under a temporary name and renamed: an interrupted folder is
+completed by the same call, and processes that make the same folder at once do each other no harm.
 """
 
 from __future__ import annotations
@@ -227,7 +226,7 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
     """COCO's uncompressed form: lengths of the runs of 0, 1, 0, ... down the columns."""
     flat = mask.ravel(order="F")
     ends = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    runs = np.diff([0, *ends, flat.size]).tolist()
+    runs = np.diff(np.concatenate([[0], ends, [flat.size]])).tolist()
     return [0, *runs] if flat[0] else runs
 
 

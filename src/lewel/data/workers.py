@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import os
 import signal
 from collections.abc import Generator, Iterator
-from multiprocessing.synchronize import Event
+from contextlib import suppress
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -43,7 +46,7 @@ def work(
         for each in order:
             yield dataset[each]
         return
-    stopping = multiprocessing.Event()
+    stopping = multiprocessing.RawValue(ctypes.c_bool, False)
     others = multiprocessing.active_children()
     iterator = iter(_loader(_Workable(dataset, stopping), order, workers, device, timeout_s))
     children = [child for child in multiprocessing.active_children() if child not in others]
@@ -51,7 +54,7 @@ def work(
         while (drawn := _next(iterator)) is not None:
             yield drawn
     finally:
-        stopping.set()
+        stopping.value = True
         _shut_down(iterator)
         for child in children:
             if child.is_alive():
@@ -59,9 +62,10 @@ def work(
 
 
 def _shut_down(iterator: object) -> None:
-    """Now, and not whenever the last reference goes."""
+    """Now, and not whenever the last reference goes. How a worker ends no longer matters: some abort under "spawn"."""
     assert isinstance(iterator, _MultiProcessingDataLoaderIter)
-    iterator._shutdown_workers()
+    with suppress(RuntimeError):
+        iterator._shutdown_workers()
 
 
 class _Workable(Dataset["Drawn | UserError"]):
@@ -70,11 +74,11 @@ class _Workable(Dataset["Drawn | UserError"]):
     Raised there, the error would arrive with the worker's traceback for a message.
     """
 
-    def __init__(self, dataset: Dataset[Drawn], stopping: Event) -> None:
+    def __init__(self, dataset: Dataset[Drawn], stopping: ctypes.c_bool) -> None:
         self.dataset, self.stopping = dataset, stopping
 
     def __getitem__(self, order: Order) -> Drawn | UserError:
-        if self.stopping.is_set():
+        if self.stopping.value:
             return UserError("the run is over")
         try:
             return self.dataset[order]
@@ -91,7 +95,7 @@ def _loader(
         sampler=order,
         num_workers=workers,
         collate_fn=_as_it_is,
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=partial(_leave_signals_to_the_parent, dataset.stopping),
         timeout=timeout_s,  # 0, the default, waits for ever for a worker that hangs
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # its own: the workers' seeds must not take a number from the run's
@@ -102,11 +106,15 @@ def _as_it_is(drawn: T) -> T:
     return drawn
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """A terminal or a scheduler signals the whole group; the parent finishes its step and needs the workers for it."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+def _leave_signals_to_the_parent(stopping: ctypes.c_bool, worker: int) -> None:
+    """A terminal or a scheduler signals the whole group; the parent finishes its step and needs the workers for it.
+
+    Only when the run is over does SIGTERM mean what it says: it comes from the parent then.
+    """
+    for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if stopping.value else None)
 
 
 def _next(iterator: Iterator[Drawn | UserError]) -> Drawn | None:
@@ -126,7 +134,7 @@ def worker_error(error: RuntimeError) -> UserError | None:
 
     PyTorch raises the death of a worker from a signal handler: anywhere in the main process, not only in the loader.
     """
-    text = " ".join(str(error).split())
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())  # the cause may be the one that names the signal
     if text.startswith("DataLoader timed out"):
         return UserError(f"the data workers sent nothing in time ({text}); the disk hangs, or try more --workers")
     if not text.startswith("DataLoader worker (pid"):

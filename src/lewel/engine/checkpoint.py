@@ -19,7 +19,7 @@ import platform
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256 as digest
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from torch import Tensor
 from lewel import parallel
 from lewel.engine import files
 from lewel.engine.identity import Identity, compare
-from lewel.engine.loop import Step
 from lewel.engine.state import Packed, Training, first_not_finite, pack, running_statistics, unpack
 from lewel.errors import UserError
 
@@ -61,23 +60,8 @@ def save(run: Path, step: int, training: Training, identity: Identity, keep: int
             _prune(run, step, keep)
         except (OSError, FloatingPointError) as error:
             problem = _explain(error, target)
-    _raise_together(problem)
+    parallel.raise_together(problem)
     return target
-
-
-@dataclass
-class Saver:
-    """Callback: saves every `every` steps and after the last one."""
-
-    run: Path
-    training: Training
-    identity: Identity
-    every: int
-    keep: int = 2
-
-    def __call__(self, step: Step) -> None:
-        if step.last or step.number % self.every == 0:
-            save(self.run, step.number, self.training, self.identity, self.keep)
 
 
 def directory(run: Path, step: int) -> Path:
@@ -180,7 +164,7 @@ def latest(run: Path) -> Path | None:
             log.warning("%s; %s", damage, f"going on from {found.name}" if found else "there is none before it")
         if damages and not found:
             problem = f"{damages[0]}; no checkpoint of {run} can be used: restore one, or choose another --run"
-    _raise_together(problem)
+    parallel.raise_together(problem)
     if parallel.world() == 1:
         return found
     step = parallel.all_gather(torch.tensor([int(found.name.removeprefix("step-")) if found else -1]))[0]
@@ -231,7 +215,7 @@ def _read_manifest(checkpoint: Path) -> dict[str, dict[str, Any]]:
 
 
 def load(
-    checkpoint: Path, training: Training, identity: Identity, *, extend: bool = False, change_processes: bool = False
+    checkpoint: Path, training: Training, identity: Identity, extend: bool = False, change_processes: bool = False
 ) -> int:
     """Restore the training and this process's random generators; returns the steps done.
 
@@ -247,10 +231,3 @@ def load(
     )
     unpack(Packed(module, optimizer, generators, numbers), training, str(checkpoint))
     return numbers["step"]
-
-
-def _raise_together(problem: str) -> None:
-    """Raise process 0's problem on every process, so that none waits for the others."""
-    failed = parallel.all_reduce_(torch.tensor(float(bool(problem))), "max")
-    if failed.item():
-        raise UserError(problem or "process 0 stopped; its message says why")

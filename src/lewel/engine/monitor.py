@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -52,13 +54,13 @@ class Monitor:
         if parallel.is_main():
             row = {"step": step.number, "loss": loss, "lr": step.lr, "gradient_norm": float(step.gradient_norm)}
             row |= self.health.measure(step.outs[-1], self.module) | self._times(step)
-            self._judge([*self.record.rows, row])
+            self._judge([*(old for old in self.record.rows if "loss" in old), row])  # kNN has rows of its own
             row["verdict"] = self.verdict.word
             self.record.write(row)
             self.progress.show(row, final=step.last)
         self._images, self._total_s, self._data_s, self._rejected, self._first = 0, 0.0, 0.0, 0, False
 
-    def _times(self, step: Step) -> dict[str, float]:
+    def _times(self, step: Step) -> dict[str, Any]:
         """Means since the last row; the rejected steps are counted."""
         seconds = max(self._total_s, 1e-9)
         since = self._images / max(step.images, 1)
@@ -69,7 +71,7 @@ class Monitor:
             "rejected": self._rejected,
         }
 
-    def _judge(self, rows: list[dict[str, float]]) -> None:
+    def _judge(self, rows: Sequence[Mapping[str, Any]]) -> None:
         before, self.verdict = self.verdict, verdict(rows, self.warmup_steps, self.bn_images)
         if self.verdict.word == "collapsing" and before.word != "collapsing":
             log.warning("step %d, %s", rows[-1]["step"], self.verdict)

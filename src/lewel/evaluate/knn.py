@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lewel import config
-from lewel.data.images import Images
+from lewel.data.images import Files, Pixels, relabelled
 from lewel.data.loader import evaluation_batches
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
@@ -24,16 +24,20 @@ K, TEMPERATURE = 20, 0.07
 
 
 def knn_top1(
-    encoder: nn.Module, keys: Images, queries: Images, data: config.Data, precision: Precision, workers: int = 0
+    encoder: nn.Module,
+    keys: Files | Pixels,
+    queries: Files | Pixels,
+    data: config.Data,
+    precision: Precision,
+    workers: int = 0,
 ) -> float:
     """Top-1 in per cent of `queries` among `keys`, both labelled, seen as one central crop of the training's size.
 
-    Raises UserError without labels, or where a class of the queries is not among the keys'.
+    Classes are matched by name. Raises UserError without labels, or where a class of the queries is not among the keys'.
     """
     if keys.labels is None or queries.labels is None:
         raise UserError("kNN needs labels: --data with train/CLASS/... and val/CLASS/..., or --knn-every 0")
-    if missing := sorted(set(queries.classes or ()) - set(keys.classes or ())):
-        raise UserError(f"kNN: classes of val are missing in train: {', '.join(missing[:3])}; or use --knn-every 0")
+    queries = relabelled(queries, keys.classes or [])
     found = []
     for images in (keys, queries):
         batches = evaluation_batches(images, data.image_size, 256, workers, data.mean, data.std, precision.device)
@@ -41,9 +45,6 @@ def knn_top1(
         assert images.labels is not None
         found.append((rows, torch.from_numpy(images.labels).to(rows.device)[indices]))
     (key_rows, key_labels), (query_rows, query_labels) = found
-    if queries.classes != keys.classes and queries.classes and keys.classes:
-        place = torch.tensor([keys.classes.index(name) for name in queries.classes], device=query_labels.device)
-        query_labels = place[query_labels]
     return 100 * (predict(key_rows, key_labels, query_rows) == query_labels).double().mean().item()
 
 

@@ -94,7 +94,7 @@ def save_encoder(encoder: Encoder, path: Path, metadata: Mapping[str, Any]) -> N
         model = timm.create_model("resnet18", num_classes=0)
         model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
 
-    metadata: what JSON can hold: recipe, image_size, mean and std; the encoder's name and stem and the version are added.
+    metadata: recipe, image_size, mean and std; the encoder's name and stem and the version are added.
     Raises UserError when the disk is full or the folder cannot be written.
     """
     own = {"encoder": encoder.name, "stem": encoder.stem, "lewel": __version__}

@@ -67,7 +67,9 @@ class GroupBatchNorm(_OwnBatchNorm):
 
     def normalise(self, x: Tensor) -> Tensor:
         if len(x) % self.groups:
-            raise UserError(f"{len(x)} rows do not split into {self.groups} BN groups; change --batch-size or --bn-groups")
+            raise UserError(
+                f"{len(x)} rows do not split into {self.groups} BN groups; change --batch-size or --bn-groups"
+            )
         parts = [self._part(part, first=i == 0) for i, part in enumerate(x.chunk(self.groups))]
         return torch.cat(parts)
 

@@ -49,12 +49,16 @@ class Encoder(nn.Module):
             ) from error
         if maps.ndim != 4 or maps.shape[1] != self.backbone.num_features:
             raise UserError(
-                f"--encoder {self.name} returns features of shape {tuple(maps.shape)}; a CNN with a (b, c, h, w) map is needed"
+                f"--encoder {self.name} returns features of shape {tuple(maps.shape)}; "
+                "a CNN with a (b, c, h, w) map is needed"
             )
         return maps.shape[1], maps.shape[2], maps.shape[3]
 
     def freeze_unused(self, image_size: int) -> None:
-        """Freeze what the feature map does not depend on, as timm's head of a MobileNet: DDP would wait for its gradient."""
+        """Freeze what the feature map does not depend on, such as timm's head of a MobileNet.
+
+        DDP would wait for its gradients.
+        """
         with torch.enable_grad():
             trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
             gradients = torch.autograd.grad(self._probe(image_size).sum(), trained, allow_unused=True)

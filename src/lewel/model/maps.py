@@ -33,9 +33,7 @@ def alignment_maps(heat: Float[Tensor, "b p d"], temperature: float = 1.0) -> Fl
     return heat.softmax(dim=1).transpose(1, 2)
 
 
-def aggregate(
-    tokens: Float[Tensor, "b p c"], maps: Float[Tensor, "b m p"], groups: int = 1
-) -> Float[Tensor, "b n c"]:
+def aggregate(tokens: Float[Tensor, "b p c"], maps: Float[Tensor, "b m p"], groups: int = 1) -> Float[Tensor, "b n c"]:
     """Pool the positions by the maps, each block of channels by its own block of maps (eq. 6, Fig. 4).
 
     y[b, k, c] = sum_p maps[b, n * floor(c * groups / C) + k, p] * tokens[b, p, c],   n = m / groups
@@ -75,7 +73,9 @@ class Grid(nn.Module):
     def forward(self, features: Features, heat: Tensor | None = None) -> Float[Tensor, "b m p"]:
         height, width = features.size
         if self.size > min(height, width):
-            raise UserError(f"a grid of {self.size} x {self.size} cells is finer than the {height} x {width} feature map")
+            raise UserError(
+                f"a grid of {self.size} x {self.size} cells is finer than the {height} x {width} feature map"
+            )
         device = features.tokens.device
         row = torch.arange(height, device=device) * self.size // height
         column = torch.arange(width, device=device) * self.size // width

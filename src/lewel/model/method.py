@@ -66,7 +66,9 @@ class Method(nn.Module):
         return total, {
             **{f"loss/{name}": loss.detach() for name, loss in losses.items()},
             "embeddings": {name: rows.detach() for name, rows in first.embeddings.items()},
-            "maps": {name: m.detach().unflatten(2, (height, width)) for name, m in first.maps.items() if m.shape[1] > 1},
+            "maps": {
+                name: m.detach().unflatten(2, (height, width)) for name, m in first.maps.items() if m.shape[1] > 1
+            },
             "pooled": first.features.tokens.detach().mean(dim=1),
             "keys": {name: rows for name, rows in target[directions[0][1]].embeddings.items()},
         }

@@ -1,9 +1,11 @@
 """Where it looks: alignment maps over photographs, trained beside untrained (Fig. 5 of the paper).
 
-With s = 1 the maps are nearly uniform, because the heat-maps are l2-normalised before the softmax: the weights differ by some per
-cent. So each map is stretched from its own minimum to its own maximum, and its entropy is printed beside it, as a share of log p.
+With s = 1 the maps are nearly uniform, because the heat-maps are l2-normalised before the softmax: the weights differ by
+some per cent. So each map is stretched from its own minimum to its own maximum, and its entropy is printed below it, as a
+share of log p.
 
-At training size a feature map has 2 x 2 to 7 x 7 positions. The pictures are encoded larger, by default at twice the size.
+At training size a feature map has 2 x 2 to 7 x 7 positions. The pictures are encoded larger, by default at twice the
+training's size, and drawn with bilinear interpolation; where cells are few, their borders are drawn too.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ def maps_figure(
 
 def save(figure: Figure, path: Path) -> None:
     """Write the figure as PNG."""
-    style.save(figure, path, dpi=130, colours=256)
+    style.save(figure, path, dpi=110)
 
 
 def varying_term(method: Method, term: str | None = None) -> str:
@@ -109,7 +111,8 @@ def choose(maps: Float[Tensor, "b m h w"], count: int = MAPS) -> list[int]:
     """The maps that follow the images most, no two alike.
 
     Ranked by the variance over images, mean over positions: what a map has in every image alike, as a border, does not
-    count. From the top, a map whose differences between images correlate above `ALIKE` with a chosen one is passed over.
+    count. From the top, a map whose differences between images correlate above `ALIKE` with those of a chosen one is
+    passed over.
     """
     changes = maps - maps.mean(dim=0)
     order = changes.square().mean(dim=(0, 2, 3)).argsort(descending=True).tolist()
@@ -147,7 +150,8 @@ def _columns(images: Sequence[Image.Image], data: config.Data, side: int, seed: 
     drawn = [augment.sample(view, squares[0].size, side, seed, 0, 0, i) for i, view in enumerate(data.views[:2])]
     views = [Column(f"its view {i}", pillow.augmented(squares[0], one)) for i, one in enumerate(drawn, 1)]
     shown = [
-        Column(f"image {i}", square.resize((side, side), Image.Resampling.BILINEAR)) for i, square in enumerate(squares, 1)
+        Column(f"image {i}", square.resize((side, side), Image.Resampling.BILINEAR))
+        for i, square in enumerate(squares, 1)
     ]
     first = shown[0]._replace(boxes=tuple(one.box() for one in drawn))
     return [first, *views, *shown[1:]]
@@ -189,8 +193,8 @@ def _draw(columns: Sequence[Column], maps: dict[str, Tensor], indices: Sequence[
     side = columns[0].picture.width
     rows = " x ".join(map(str, maps["trained"].shape[2:]))
     sheet.text(MARGIN, 0.16, "Where it looks", 12, weight="bold")
-    about = f"Alignment maps of term {term}, {rows} positions at {side} px. The same map over {len(columns) - 2} images and two views of one"
-    sheet.text(MARGIN, 0.39, about, 8, style.MUTED)
+    about = f"Alignment maps of term {term}, {rows} positions at {side} px. The same map over {len(columns) - 2} images"
+    sheet.text(MARGIN, 0.39, f"{about} and two views of one", 8, style.MUTED)
     for x, column in zip(xs, columns, strict=True):
         sheet.text(x + CELL / 2, HEAD - 0.03, column.title, 7, style.MUTED, ha="center", va="bottom")
         axes = sheet.image(x, HEAD, CELL, CELL, np.asarray(column.picture))
@@ -205,9 +209,8 @@ def _draw(columns: Sequence[Column], maps: dict[str, Tensor], indices: Sequence[
     return sheet.figure
 
 
-def _row(
-    sheet: style.Sheet, y: float, xs: Sequence[float], columns: Sequence[Column], maps: Float[Tensor, "b h w"], name: str
-) -> None:
+def _row(sheet: style.Sheet, y: float, xs: Sequence[float], columns: Sequence[Column], maps: Tensor, name: str) -> None:
+    """One map, (b, h, w), over the pictures of all columns."""
     sheet.text(MARGIN, y + CELL / 2, name, 8, style.INK if name == "trained" else style.MUTED, va="center")
     for x, column, one, share in zip(xs, columns, maps, entropy(maps).tolist(), strict=True):
         axes = sheet.image(x, y, CELL, CELL, style.overlay(column.picture, stretched(one, column.picture.size)))
@@ -236,7 +239,8 @@ def _cells(axes: Axes, rows: int, columns: int) -> None:
 def _foot(sheet: style.Sheet, maps: dict[str, Tensor]) -> None:
     means = " and ".join(f"{100 * float(entropy(found).mean()):.3f} % {name}" for name, found in maps.items())
     text = (
-        "Each map is stretched from its own minimum (dark) to its own maximum (bright). H is its entropy as a share of the uniform map's.\n"
+        "Each map is stretched from its own minimum (dark) to its own maximum (bright). "
+        "H is its entropy as a share of the uniform map's.\n"
         f"Mean H of all {maps['trained'].shape[1]} maps over these pictures: {means}."
     )
     sheet.text(MARGIN, sheet.height - 0.47, text, 7, style.MUTED, linespacing=1.5)

@@ -1,9 +1,10 @@
-"""One look for every picture: colours, type, and cells placed by the inch. Figures are made without pyplot: no global state."""
+"""One look for every picture: colours, type, cells placed by the inch. Made without pyplot: no global state."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -37,15 +38,16 @@ class Sheet:
         axes.set_axis_off()
         return axes
 
-    def text(self, x: float, y: float, text: str, size: float = 8, colour: str = INK, **kwargs) -> None:
-        """Text with its top left corner at (x, y), unless `ha` and `va` say otherwise. It is shown as it is: no mathtext."""
-        kwargs = {"ha": "left", "va": "top", "parse_math": False} | kwargs
-        self.figure.text(x / self.width, 1 - y / self.height, text, fontsize=size, color=colour, **kwargs)
+    def text(self, x: float, y: float, text: str, size: float = 8, colour: str = INK, **kwargs: Any) -> None:
+        """Text as it is, no mathtext, with its top left corner at (x, y) unless `ha` and `va` say otherwise."""
+        options = {"ha": "left", "va": "top", "parse_math": False} | kwargs
+        self.figure.text(x / self.width, 1 - y / self.height, text, fontsize=size, color=colour, **options)
 
-    def image(self, x: float, y: float, width: float, height: float, pixels: NDArray, **kwargs) -> Axes:
-        """Pixels, or a matrix with its colour map, stretched over the box; cells stay square-edged unless asked otherwise."""
+    def image(self, x: float, y: float, width: float, height: float, pixels: NDArray, **kwargs: Any) -> Axes:
+        """Pixels, or a matrix with its colour map, stretched over the box; cells keep their edges unless told otherwise."""
         axes = self.axes(x, y, width, height)
-        axes.imshow(pixels, aspect="auto", **({"interpolation": "nearest"} | kwargs))
+        options = {"interpolation": "nearest"} | kwargs
+        axes.imshow(pixels, aspect="auto", **options)
         return axes
 
 

@@ -1,0 +1,82 @@
+"""`lewel demo`: the whole of it in a few minutes, on images it makes itself.
+
+Scenes -> pretraining without their labels -> kNN and a linear probe of the encoder before and after -> alignment maps -> a page.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from lewel import recipes
+from lewel.config import Data, Options
+from lewel.data import scenes
+from lewel.data.images import Files, Pixels, open_images
+from lewel.data.loader import evaluation_batches
+from lewel.engine.precision import Precision, choose, device
+from lewel.errors import UserError, nearest
+from lewel.evaluate.knn import features, predict
+from lewel.evaluate.probe import probe_top1
+from lewel.interop import runs
+from lewel.model.encoder import Encoder
+from lewel.plan import Overrides
+from lewel.pretrain import pretrain
+from lewel.visualize import maps, report
+from lewel.visualize.commands import pick
+
+METHODS = ("moco_v2", "byol", "lewel_m", "lewel_b")
+TRAIN, VAL, SIZE = 2000, 500, 96  # scenes, pixels a side
+
+
+def demo(out: Path, method: str, seed: int) -> None:
+    """Make scenes in out/images and a run in out/METHOD, or go on with it. Raises UserError for an unknown method."""
+    if method not in METHODS:
+        raise UserError(f"--method {method}: allowed are {', '.join(METHODS)}{nearest(method, METHODS)}")
+    console = Console()
+    run = out / method
+    console.print(f"1. {TRAIN} + {VAL} scenes of 10 classes in {out / 'images'}", highlight=False)
+    folder = scenes.make(out / "images", TRAIN, VAL, SIZE, seed=0)
+    console.print(f"2. pretraining {method}_demo on them, without labels", highlight=False)
+    pretrain(f"{method}_demo", Options(data=str(folder), run=str(run), seed=seed, knn_every=0), Overrides(), console)
+    console.print("3. the encoder before and after: kNN and a linear probe, with the labels now", highlight=False)
+    loaded = runs.load(run)
+    on = choose("auto", device("auto"))
+    data = recipes.get(f"{method}_demo").data
+    train, val = (open_images(folder, split) for split in ("train", "val"))
+    scores = {
+        "untrained": score(loaded.untrained.online.encoder, train, val, data, on),
+        "pretrained": score(loaded.trained.online.encoder, train, val, data, on),
+    }
+    if method.startswith("lewel"):
+        figure = maps.maps_figure(loaded.trained, loaded.untrained, pick(val, 6, seed), data, seed=seed)
+        maps.save(figure, run / "maps.png")
+    before, after = scores.values()
+    report.write(run, {f"{task}, top-1 %": f"{before[task]:.1f} before, {after[task]:.1f} after" for task in before})
+    _summary(console, run, scores)
+
+
+def score(encoder: Encoder, train: Files | Pixels, val: Files | Pixels, data: Data, on: Precision) -> dict[str, float]:
+    """Top-1 in per cent by kNN and by a linear probe, keys from train, queries from val."""
+    encoder.to(on.device)
+    rows = []
+    for images in (train, val):
+        batches = evaluation_batches(images, data.image_size, 250, 0, data.mean, data.std, on.device)
+        found, indices = features(encoder, batches, on)
+        assert images.labels is not None
+        rows += [found, torch.from_numpy(images.labels).to(on.device)[indices]]
+    keys, key_labels, queries, query_labels = rows
+    knn = 100 * (predict(keys, key_labels, queries) == query_labels).double().mean().item()
+    return {"kNN": knn, "linear probe": probe_top1(keys, key_labels, queries, query_labels)}
+
+
+def _summary(console: Console, run: Path, scores: dict[str, dict[str, float]]) -> None:
+    table = Table("top-1, %", *next(iter(scores.values())), box=None, pad_edge=False)
+    for encoder, numbers in scores.items():
+        table.add_row(encoder, *(f"{number:.1f}" for number in numbers.values()))
+    table.add_row("chance", *("10.0" for _ in next(iter(scores.values()))))
+    console.print(table, highlight=False)
+    pictures = f", {run / 'maps.png'}" if (run / "maps.png").exists() else ""
+    console.print(f"4. open {run / 'report.html'}{pictures}", highlight=False)
