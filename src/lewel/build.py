@@ -25,7 +25,7 @@ def method(recipe: config.Recipe) -> Method:
     width, height, columns = encoder.map_shape(recipe.data.image_size)
     if height * columns < 2:
         raise UserError(
-            f"--image-size {recipe.data.image_size} leaves {spec.encoder.name} one position, and nothing to learn where to look; "
+            f"--image-size {recipe.data.image_size} leaves {spec.encoder.name} one position, and nowhere to look; "
             "use a larger --image-size or --stem small"
         )
     encoder.freeze_unused(recipe.data.image_size)
@@ -46,7 +46,8 @@ def method(recipe: config.Recipe) -> Method:
 
 
 def _branch(spec: config.Method, encoder: Encoder, width: int, positions: int) -> Branch:
-    projectors = {term.name: Head(width, term.projector) for term in spec.terms if isinstance(term.projector, config.Head)}
+    own = {term.name: term.projector for term in spec.terms if isinstance(term.projector, config.Head)}
+    projectors = {name: Head(width, head) for name, head in own.items()}
     return Branch(
         encoder,
         maps=nn.ModuleDict({term.name: _maps(term.maps, width) for term in spec.terms}),
@@ -59,7 +60,8 @@ def _path(spec: config.Method, term: config.Term, width: int, positions: int) ->
     groups, count = term.maps.groups, _map_count(spec, term, positions)
     if width % groups or count % groups:
         raise UserError(
-            f"--groups {groups} must divide the {width} channels of {spec.encoder.name} and the {count} maps of term {term.name}"
+            f"--groups {groups} must divide the {width} channels of {spec.encoder.name} "
+            f"and the {count} maps of term {term.name}"
         )
     projector = term.projector if isinstance(term.projector, str) else term.name
     return Path(term.name, projector, groups, term.maps.source if term.maps.kind == "coupled" else None)

@@ -61,7 +61,7 @@ def list_recipes(filter: Annotated[tyro.conf.Positional[str], tyro.conf.arg(meta
 def pretrain(recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: Annotated[Overrides, _Flat]) -> None:
     """Train an encoder on images without labels. The same command on the same --run goes on where it stopped.
 
-    Exit code 0: done; 2: something does not fit, one line says what; 75: stopped on SIGTERM, SIGUSR1 or Ctrl-C, and saved.
+    Exit code 0: done; 2: something does not fit, one line says what; 75: stopped by a signal or Ctrl-C, and saved.
     """
     from lewel.pretrain import pretrain as run
 

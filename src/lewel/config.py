@@ -1,8 +1,8 @@
 """What a run is, as frozen data: no torch, no files, no defaults that hide a choice.
 
 A recipe (`lewel.recipes`) is a function that returns a `Recipe`; `lewel.build` is the only place that turns one into
-objects. The classes follow the equation of `docs/equation.md`, outside in: a method is a sum of `Term`s, a term pools the
-feature map with its `Maps`, projects with its `Head`, and compares with its `Objective` against the `Target`.
+objects. The classes follow the equation of `docs/equation.md`, outside in: a method is a sum of `Term`s, a term pools
+the feature map with its `Maps`, projects with its `Head`, and compares with its `Objective` against the `Target`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`lewel demo`: the whole of it in a few minutes, on images it makes itself.
 
-Scenes -> pretraining without their labels -> kNN and a linear probe of the encoder before and after -> alignment maps -> a page.
+Scenes -> pretraining without labels -> kNN and a linear probe before and after -> alignment maps -> a page.
 """
 
 from __future__ import annotations

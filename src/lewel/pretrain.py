@@ -1,7 +1,8 @@
 """`lewel pretrain`: a recipe, a folder of images and a run directory, put together.
 
-Everything that decides a number comes from the recipe and the seed; what is here checks, starts or goes on, and keeps the
-run directory: config.yaml, checkpoints/, encoder.safetensors, metrics.jsonl, events.*, train.log, skipped.jsonl, report.html.
+Everything that decides a number comes from the recipe and the seed; what is here checks, starts or goes on, and keeps
+the run directory: config.yaml, checkpoints/, encoder.safetensors, metrics.jsonl, events.*, train.log, skipped.jsonl,
+report.html.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Run:
 def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Console | None = None) -> None:
     """Train `name` on `options.data`, or go on with the run in `options.run`. Call it in every process.
 
-    Raises UserError for all that does not fit, before anything is written; Interrupted when asked to stop, after saving.
+    Raises UserError for all that does not fit, before anything is written; Interrupted when asked to stop.
     """
     with _processes(options):
         run = prepare(name, options, overrides, console or Console(stderr=True))
@@ -105,7 +106,8 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
     chosen = plan.resolve(recipes.get(name), overrides, len(images), parallel.world(), options.accumulate)
     _check_directory(Path(options.run), chosen.recipe)
     torch.manual_seed(options.seed)
-    method = place(build.method(chosen.recipe), device).train()
+    method = build.method(chosen.recipe)
+    place(method, device).train()
     if options.init != "random":
         account = weights.initialise(method, options.init)
         if parallel.is_main():
@@ -261,7 +263,7 @@ def _knn_after(run: Run, rows: record.Record, step: Step, progress: Progress) ->
 
 
 def _knn(run: Run, rows: record.Record, step: int, progress: Progress) -> None:
-    """kNN of the online encoder on process 0; the others wait. Touches neither the training's state nor its random numbers."""
+    """kNN of the online encoder on process 0; the others wait. Changes nothing of the training."""
     if run.queries is None or run.options.knn_every == 0:
         return
     if parallel.is_main():
@@ -276,7 +278,7 @@ def _knn(run: Run, rows: record.Record, step: int, progress: Progress) -> None:
     parallel.barrier()
 
 
-# -- checks ----------------------------------------------------------------------------------------------------------------
+# -- checks ---------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -319,7 +321,8 @@ def _check_directory(run: Path, recipe: Recipe) -> None:
         there = plan.from_yaml(config.read_text(encoding="utf-8"))
         if plan.fingerprint(there) != plan.fingerprint(recipe):
             raise UserError(
-                f"--run {run} is of {there.name} with other numbers; give the recipe and flags in its config.yaml, or another --run"
+                f"--run {run} is of {there.name} with other numbers; give the recipe and flags in its config.yaml, "
+                "or another --run"
             )
 
 
@@ -332,11 +335,14 @@ def _write_config(run: Run) -> None:
     if parallel.is_main():
         from lewel.engine import files
 
-        head = f"# {' '.join(sys.argv)}\n# seed {run.options.seed}, {run.plan.images} images, {parallel.world()} process(es), {run.precision.name}\n"
+        facts = (
+            f"seed {run.options.seed}, {run.plan.images} images, {parallel.world()} process(es), {run.precision.name}"
+        )
+        head = f"# {' '.join(sys.argv)}\n# {facts}\n"
         files.replace(run.directory / "config.yaml", (head + plan.to_yaml(run.recipe)).encode())
 
 
-# -- words -----------------------------------------------------------------------------------------------------------------
+# -- words ----------------------------------------------------------------------------------------------------------
 
 
 def _describe(run: Run) -> None:
@@ -351,7 +357,6 @@ def _describe(run: Run) -> None:
         "recipe": f"{recipe.name}   {recipe.method.encoder.name}, {recipe.data.image_size} px",
         "images": f"{chosen.images} in {run.options.data}",
         "steps": f"{chosen.total_steps} = {recipe.epochs} epochs x {chosen.steps_per_epoch}, batch {batch}{split}",
-        "batch norm": f"statistics over {chosen.bn_group} images",
         "negatives": ", ".join(f"{name} {count}" for name, count in chosen.negatives.items()) or "none",
         "rate": f"{recipe.optimizer.kind} {recipe.optimizer.lr:g}",
         "on": f"{run.precision.device}, {run.precision.name}, {chosen.world} process(es), torch {torch.__version__}",
@@ -373,7 +378,8 @@ def _dry_run(run: Run) -> None:
         return
     median = spans[len(spans) // 2]
     run.console.print(
-        f"dry run: {steps} steps, {median:.3f} s a step (median), {run.recipe.optimizer.batch_size / median:.0f} images/s, "
+        f"dry run: {steps} steps, {median:.3f} s a step (median), "
+        f"{run.recipe.optimizer.batch_size / median:.0f} images/s, "
         f"peak memory {_peak_memory_gb(run.precision.device):.1f} GB; all {run.plan.total_steps} steps take about "
         f"{duration(run.plan.total_steps * median)}. Nothing was written.",
         highlight=False,

@@ -33,7 +33,7 @@ def start(*arguments: object, world: int = 1, code: str = "") -> list[subprocess
     return started
 
 
-def finish(started: list[subprocess.Popen[str]], timeout: float = 90) -> list[tuple[int, str, str]]:
+def finish(started: list[subprocess.Popen[str]], timeout: float = 240.0) -> list[tuple[int, str, str]]:
     """(return code, stdout, stderr) of each."""
     try:
         outputs = [process.communicate(timeout=timeout) for process in started]

@@ -200,7 +200,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("no user namespaces here")
     command = ["unshare", "-rm", "sh", "-c", script]
-    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=90)
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
     assert re.search(r"not written: No space left on device; the last good one is step-\d+; make room", result.stderr)
     assert "Traceback" not in result.stderr and "rc 2" in result.stdout and ".tmp" not in result.stdout
     kept = re.findall(r"step-(\d+)", result.stdout)

@@ -46,7 +46,7 @@ def test_momentum_at_the_ends() -> None:
 
 def perturbed(method: torch.nn.Module) -> torch.nn.Module:
     with torch.no_grad():
-        for tensor in (*method.online.parameters(), *(bn.running_mean for bn in batchnorm.modules(method.online))):
+        for tensor in (*method.online.parameters(), *batchnorm.statistics(method.online).averages):
             tensor += 0.1 * torch.randn_like(tensor)
     return method
 
@@ -56,8 +56,8 @@ def test_update_is_the_moving_average(recipes, kind: str) -> None:
     """EMAN averages the running statistics too; otherwise they are the target's own."""
     method = perturbed(build.method(recipes.lewel_b(recipes.EMAN if kind == "running" else BATCH)).double())
     online, before = method.online.state_dict(), copy.deepcopy(method.target.branch.state_dict())
-    for bn in batchnorm.modules(method.online):
-        bn.num_batches_tracked.fill_(5)
+    for count in batchnorm.statistics(method.online).counts:
+        count.fill_(5)
     method.target.update(method.online, 0.7)
     for name, tensor in method.target.branch.state_dict().items():
         if name.endswith("num_batches_tracked"):

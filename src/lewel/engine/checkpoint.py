@@ -32,7 +32,6 @@ from lewel import parallel
 from lewel.engine import files
 from lewel.engine.identity import Identity, compare
 from lewel.engine.state import Packed, Training, first_not_finite, pack, running_statistics, unpack
-from lewel.errors import UserError
 
 log = logging.getLogger(__name__)
 

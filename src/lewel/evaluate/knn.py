@@ -1,7 +1,7 @@
 """kNN: the class of an image by the vote of its k nearest training images; frozen features, nothing is trained.
 
-Cosine similarity of globally pooled features; a neighbour's vote weighs exp(similarity / T) (Wu et al. 2018). Keys come from the
-training split, queries from the validation split; the two are never mixed.
+Cosine similarity of globally pooled features; a neighbour's vote weighs exp(similarity / T) (Wu et al. 2018). Keys come
+from the training split, queries from the validation split; the two are never mixed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def knn_top1(
 ) -> float:
     """Top-1 in per cent of `queries` among `keys`, both labelled, seen as one central crop of the training's size.
 
-    Classes are matched by name. Raises UserError without labels, or where a class of the queries is not among the keys'.
+    Classes are matched by name. Raises UserError without labels, or for a class without keys.
     """
     if keys.labels is None or queries.labels is None:
         raise UserError("kNN needs labels: --data with train/CLASS/... and val/CLASS/..., or --knn-every 0")
@@ -79,7 +79,7 @@ def predict(
     temperature: float = TEMPERATURE,
     chunk: int = 1024,
 ) -> Int[Tensor, " queries"]:
-    """The class with the largest vote for each query; ties go to the lower class. Fewer keys than k: all of them vote."""
+    """The class with the largest vote for each query; ties go to the lower. With fewer keys than k all vote."""
     keys = functional.normalize(keys, dim=1)
     classes = int(key_labels.max()) + 1
     found = []

@@ -1,6 +1,6 @@
-"""A quick linear probe: one linear layer on cached features, fitted to the end by L-BFGS. For the demo's "was it worth it?".
+"""A quick linear probe: one linear layer on cached features, fitted to the end by L-BFGS; "was it worth it?".
 
-Not the paper's linear protocol: no augmentation, no schedule, so that its number is about the features and takes seconds.
+Not the paper's linear protocol: no augmentation, no schedule, so its number is about the features and takes seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def probe_top1(
     query_labels: Int[Tensor, " queries"],
     iterations: int = 200,
 ) -> float:
-    """Top-1 in per cent of `queries` by softmax regression fitted on `keys`. Deterministic; starts from zero weights."""
+    """Top-1 in per cent of `queries` by softmax regression fitted on `keys`, from zero weights."""
     mean, std = keys.mean(dim=0), keys.std(dim=0).clamp(min=1e-6)
     keys, queries = (keys - mean) / std, (queries - mean) / std
     weight = keys.new_zeros(int(key_labels.max()) + 1, keys.shape[1], requires_grad=True)

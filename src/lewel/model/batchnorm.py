@@ -6,11 +6,13 @@
     1       w > 1      SyncBatchNorm: one group over all processes; torch's refuses the CPU
     k * w   w          GroupBatchNorm: each process splits its images into k groups
 
-So a run on one process with n groups sees the statistics that n processes would see, and either can be tested against the
-other. Running statistics follow group 0 of rank 0, which is what DDP's runs keep too.
+So a run on one process with n groups sees the statistics that n processes would see, and either can be tested against
+the other. Running statistics follow group 0 of rank 0, which is what DDP's runs keep too.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +28,6 @@ class _OwnBatchNorm(_BatchNorm):
 
     weight: nn.Parameter
     bias: nn.Parameter
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
 
     def __init__(self, original: _BatchNorm):
         super().__init__(original.num_features, original.eps, original.momentum)
@@ -49,6 +48,7 @@ class _OwnBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
         if self.training:
+            assert self.num_batches_tracked is not None
             self.num_batches_tracked.add_(1)
             x = self.normalise(input)
         else:
@@ -86,6 +86,7 @@ class SyncBatchNorm(_OwnBatchNorm):
 
     def normalise(self, x: Tensor) -> Tensor:
         y, mean, var, count = _SyncNorm.apply(x, self.weight, self.bias, self.eps)  # pyright: ignore[reportGeneralTypeIssues]
+        assert self.running_mean is not None and self.running_var is not None
         with torch.no_grad():
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum or 0.0)
             self.running_var.lerp_((var * count / (count - 1)).to(self.running_var.dtype), self.momentum or 0.0)
@@ -149,6 +150,18 @@ def convert(module: nn.Module, groups: int | None) -> nn.Module:
     return module
 
 
-def modules(module: nn.Module) -> list[_BatchNorm]:
-    """All batch norms with running statistics, in order."""
-    return [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+class Statistics(NamedTuple):
+    """What batch norm remembers: running means and variances, and the numbers of batches seen."""
+
+    averages: list[Tensor]
+    counts: list[Tensor]
+
+
+def statistics(module: nn.Module) -> Statistics:
+    """The buffers of all batch norms in the module, in order."""
+    found = Statistics([], [])
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            for name, buffer in part.named_buffers(recurse=False):
+                (found.counts if name == "num_batches_tracked" else found.averages).append(buffer)
+    return found

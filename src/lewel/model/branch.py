@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lewel.model.encoder import Encoder
 from lewel.model.maps import aggregate
 from lewel.shapes import Embeddings, Features
 
@@ -24,11 +25,11 @@ class Path(NamedTuple):
 class Branch(nn.Module):
     """Encoder, maps and projectors. The predictors are not part of it: the target has none.
 
-    A projector whose term is the source of coupled maps runs once, on [pooled vectors, all positions]: the embedding and the
-    heat-maps share that call and its BN statistics.
+    A projector whose term is the source of coupled maps runs once, on [pooled vectors, all positions]: the embedding
+    and the heat-maps share that call and its BN statistics.
     """
 
-    def __init__(self, encoder: nn.Module, maps: nn.ModuleDict, projectors: nn.ModuleDict, paths: tuple[Path, ...]):
+    def __init__(self, encoder: Encoder, maps: nn.ModuleDict, projectors: nn.ModuleDict, paths: tuple[Path, ...]):
         super().__init__()
         self.encoder, self.maps, self.projectors, self.paths = encoder, maps, projectors, paths
         self.sources = {path.heat for path in paths}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import timm
 import torch
 from jaxtyping import Float
@@ -31,7 +33,7 @@ class Encoder(nn.Module):
         return cls(encoder.name, encoder.stem)
 
     def forward(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b c h w"]:
-        return self.backbone.forward_features(images)
+        return cast(Any, self.backbone).forward_features(images)
 
     @torch.no_grad()
     def map_shape(self, image_size: int) -> tuple[int, int, int]:
@@ -70,7 +72,7 @@ class Encoder(nn.Module):
         was_training = self.training
         try:
             self.eval()
-            return self.backbone.forward_features(next(self.parameters()).new_zeros(1, 3, image_size, image_size))
+            return self(next(self.parameters()).new_zeros(1, 3, image_size, image_size))
         finally:
             self.train(was_training)
 

@@ -2,8 +2,8 @@
 
     BN(W x) = (W * s) x + (beta - mean * s),   s = gamma / sqrt(var + eps)
 
-The folding is exact algebra, done in fp32 or better. Which layer feeds which BN is found by running the network once, so that
-any timm CNN works; a BN whose input no layer made alone stays as it is.
+The folding is exact algebra, done in fp32 or better. Which layer feeds which BN is found by running the network once,
+so that any timm CNN works; a BN whose input no layer made alone stays as it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""L = sum over directions and terms of weight * objective(predict(Y(view)), Y'(other view)): every method of the table."""
+"""L = sum over directions and terms of weight * objective(predict(Y(view)), Y'(other view)): every method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Method(nn.Module):
         before_step(step, total_steps)   MoCo's moving average, before the keys are made
         after_step(out, ...)             BYOL's moving average; the queue takes the keys (one `out` a micro-batch)
     and skips `after_step` when it rejects the step. `out` holds, detached:
-        "loss/TERM" ()   "embeddings" {TERM: (b, n, d)}   "maps" {TERM: (b, m, h, w)}   "pooled" (b, c)   "keys" {TERM: (b, n, d)}
+        "loss/TERM" ()   "embeddings" {TERM: (b, n, d)}   "maps" {TERM: (b, m, h, w)}   "pooled" (b, c)
+        "keys" {TERM: (b, n, d)}
     of view 1 (keys: of view 2, the target's).
     """
 
@@ -39,7 +40,7 @@ class Method(nn.Module):
         self.online, self.predictors, self.objectives, self.target = online, predictors, objectives, target
         self.weights, self.both_directions = weights, both_directions
         self.step, self.total_steps = 0, 1
-        # whether MoCo's moving average of the coming step is still to do: not after a rejected step, whose weights it has seen
+        # whether MoCo's average of the coming step is still to do: not after a rejected step, whose weights it has seen
         self.register_buffer("pending", torch.ones((), dtype=torch.bool))
         self._pending = True
         self.register_load_state_dict_post_hook(lambda module, _: module._read_pending())
@@ -59,7 +60,7 @@ class Method(nn.Module):
                 rows = online[i].embeddings[name]
                 predicted = self.predictors[name](rows) if name in self.predictors else rows
                 losses[name] = losses[name] + self.objectives[name](predicted, target[j].embeddings[name])
-        total = sum(self.weights[name] * loss for name, loss in losses.items())
+        total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
         first = online[0]
         height, width = first.features.size
@@ -93,7 +94,8 @@ class Method(nn.Module):
     @torch.no_grad()
     def diagnostics(self) -> dict[str, float]:
         """target_distance: |xi - theta| / |theta| over all parameters of the branch."""
-        theta, xi = list(self.online.parameters()), list(self.target.branch.parameters())
+        theta: list[Tensor] = list(self.online.parameters())
+        xi: list[Tensor] = list(self.target.branch.parameters())
         apart = torch._foreach_norm(torch._foreach_sub(xi, theta))
         size = torch._foreach_norm(theta)
         return {"target_distance": float(torch.stack(apart).norm() / torch.stack(size).norm())}

@@ -86,8 +86,8 @@ class InBatchInfoNCE(nn.Module):
 class _OtherImages(torch.autograd.Function):
     """Cross-entropy of row (i, k) over its own key (i, k) and all keys (j, l) of other images j.
 
-    The b n x B n logits are the largest tensor of a step by far, so they are made a few images at a time, and the gradient
-    with them: d loss / d row = (softmax(logits) - positive) @ keys / rows. The keys have no gradient.
+    The b n x B n logits are the largest tensor of a step by far, so they are made a few images at a time, and the
+    gradient with them: d loss / d row = (softmax(logits) - positive) @ keys / rows. The keys have no gradient.
     """
 
     @staticmethod

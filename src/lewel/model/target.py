@@ -26,8 +26,8 @@ def momentum_at(step: int, total_steps: int, base: float, schedule: str) -> floa
 class MomentumTarget(nn.Module):
     """A copy of the online branch, without gradient, moved by xi <- m xi + (1 - m) theta.
 
-    EMAN (`batchnorm="running"`): eval mode always; the BN running statistics are averaged with the weights. The passes run on a
-    derived copy with BN folded, all views at once.
+    EMAN (`batchnorm="running"`): eval mode always; the BN running statistics are averaged with the weights. The passes
+    run on a derived copy with BN folded, all views at once.
     `batchnorm="batch"`: train mode, statistics of the batch, one pass a view; the average covers the parameters only.
     """
 
@@ -69,7 +69,7 @@ class MomentumTarget(nn.Module):
         return self._folded[device, dtype].twin
 
     def _shuffled(self, pixels: Tensor, step: int) -> Embeddings:
-        """ShuffleBN: the key of an image is made beside other images than its query, so that BN statistics tell nothing.
+        """ShuffleBN: the key of an image is made beside other images than its query, so BN statistics tell nothing.
 
         The permutation is over the images of all processes, the same on each; the embeddings go back to their places.
         """
@@ -85,19 +85,18 @@ class MomentumTarget(nn.Module):
     @torch.no_grad()
     def update(self, online: Branch, momentum: float) -> None:
         """xi <- m xi + (1 - m) theta, in place and in the weights' own precision."""
-        torch._foreach_lerp_(list(self.branch.parameters()), list(online.parameters()), 1 - momentum)
+        xi: list[Tensor] = list(self.branch.parameters())
+        theta: list[Tensor] = list(online.parameters())
+        torch._foreach_lerp_(xi, theta, 1 - momentum)
         if self.config.batchnorm == "running":
             self._average_statistics(online, 1 - momentum)
         self._stale = True
 
     def _average_statistics(self, online: Branch, weight: float) -> None:
-        source, mine = batchnorm.modules(online), batchnorm.modules(self.branch)
-        statistics = [[s for bn in side for s in (bn.running_mean, bn.running_var)] for side in (mine, source)]
-        if not statistics[0]:
-            return
-        torch._foreach_lerp_(statistics[0], statistics[1], weight)
-        for own, other in zip(mine, source, strict=True):
-            own.num_batches_tracked.copy_(other.num_batches_tracked)  # pyright: ignore[reportOptionalMemberAccess, reportArgumentType]
+        xi, theta = batchnorm.statistics(self.branch), batchnorm.statistics(online)
+        if xi.averages:
+            torch._foreach_lerp_(xi.averages, theta.averages, weight)
+            torch._foreach_copy_(xi.counts, theta.counts)
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)

@@ -17,7 +17,7 @@ from lewel.visualize import maps, views
 
 
 def save_views(recipe: str, data: str, numbers: plan.Overrides, out: Path, count: int, seed: int) -> None:
-    """The views of `count` images, as the recipe with these numbers draws them. Raises UserError, and writes nothing then."""
+    """The views of `count` images, as the recipe with these numbers draws them. On a UserError nothing is written."""
     _check(out, count)
     images = open_images(data, "train" if is_divided(data) else None)
     chosen = plan.resolve(
@@ -29,7 +29,7 @@ def save_views(recipe: str, data: str, numbers: plan.Overrides, out: Path, count
 
 
 def save_maps(run: Path, data: str, out: Path, count: int, indices: Sequence[int], size: int | None, seed: int) -> None:
-    """The alignment maps of a run over `count` images. Raises UserError, and writes nothing then."""
+    """The alignment maps of a run over `count` images. On a UserError nothing is written."""
     _check(out, count)
     loaded = runs.load(run)
     images = open_images(data, "val" if is_divided(data) else None)

@@ -1,8 +1,8 @@
 """Where it looks: alignment maps over photographs, trained beside untrained (Fig. 5 of the paper).
 
-With s = 1 the maps are nearly uniform, because the heat-maps are l2-normalised before the softmax: the weights differ by
-some per cent. So each map is stretched from its own minimum to its own maximum, and its entropy is printed below it, as a
-share of log p.
+With s = 1 the maps are nearly uniform, because the heat-maps are l2-normalised before the softmax: the weights differ
+by some per cent. So each map is stretched from its own minimum to its own maximum, and its entropy is printed below it,
+as a share of log p.
 
 At training size a feature map has 2 x 2 to 7 x 7 positions. The pictures are encoded larger, by default at twice the
 training's size, and drawn with bilinear interpolation; where cells are few, their borders are drawn too.
@@ -146,7 +146,7 @@ def _columns(images: Sequence[Image.Image], data: config.Data, side: int, seed: 
     """The first image, its two views, the other images."""
     if len(images) < LEAST_IMAGES:
         raise UserError(f"{len(images)} images: the figure needs {LEAST_IMAGES} or more, to compare one map over them")
-    squares = [ImageOps.fit(image.convert("RGB"), (min(image.size),) * 2) for image in images]
+    squares = [_square(image) for image in images]
     drawn = [augment.sample(view, squares[0].size, side, seed, 0, 0, i) for i, view in enumerate(data.views[:2])]
     views = [Column(f"its view {i}", pillow.augmented(squares[0], one)) for i, one in enumerate(drawn, 1)]
     shown = [
@@ -155,6 +155,11 @@ def _columns(images: Sequence[Image.Image], data: config.Data, side: int, seed: 
     ]
     first = shown[0]._replace(boxes=tuple(one.box() for one in drawn))
     return [first, *views, *shown[1:]]
+
+
+def _square(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    return ImageOps.fit(image.convert("RGB"), (side, side))
 
 
 def _shown_images(columns: Sequence[Column]) -> list[int]:

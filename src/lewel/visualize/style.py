@@ -40,14 +40,13 @@ class Sheet:
 
     def text(self, x: float, y: float, text: str, size: float = 8, colour: str = INK, **kwargs: Any) -> None:
         """Text as it is, no mathtext, with its top left corner at (x, y) unless `ha` and `va` say otherwise."""
-        options = {"ha": "left", "va": "top", "parse_math": False} | kwargs
+        options: dict[str, Any] = {"ha": "left", "va": "top", "parse_math": False} | kwargs
         self.figure.text(x / self.width, 1 - y / self.height, text, fontsize=size, color=colour, **options)
 
     def image(self, x: float, y: float, width: float, height: float, pixels: NDArray, **kwargs: Any) -> Axes:
-        """Pixels, or a matrix with its colour map, stretched over the box; cells keep their edges unless told otherwise."""
+        """Pixels, or a matrix with its colour map, stretched over the box; cells keep their edges."""
         axes = self.axes(x, y, width, height)
-        options = {"interpolation": "nearest"} | kwargs
-        axes.imshow(pixels, aspect="auto", **options)
+        axes.imshow(pixels, aspect="auto", interpolation="nearest", **kwargs)
         return axes
 
 

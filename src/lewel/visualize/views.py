@@ -25,7 +25,7 @@ class Sample(NamedTuple):
 
 
 def views_figure(images: Sequence[Image.Image], data: config.Data, seed: int = 0, n: int = 6) -> Figure:
-    """The first n images, each with the views that training with `seed` would cut from it in epoch 0, at its place here.
+    """The first n images, each with its views: those of a data set in this order, in epoch 0 of a run with `seed`.
 
     The crops are outlined on the image; what was drawn for a view stands below it.
     Raises UserError without images.
