@@ -65,7 +65,11 @@ def test_the_documents_names_exist() -> None:
     """Files and classes of the table of parts; "X, in A.b" is the class X, kept as b of A elsewhere."""
     root = Path(figures.__file__).parents[1]
     text = (DOCS / "equation.md").read_text()
-    rows = [row.split("|") for row in text.split("## Parts")[1].split("##")[0].splitlines() if ".py`" in row]
+    rows = [
+        row.split("|")
+        for row in text.split("## Parts")[1].split("##")[0].splitlines()
+        if row.startswith("|") and ".py`" in row
+    ]
     assert len(rows) >= 10
     for row in rows:
         sources = "".join((root / file).read_text() for file in re.findall("`(.+?)`", row[3]))

@@ -53,7 +53,7 @@ class _Numbers:
     warmup_epochs: int = 1
 
 
-TINY = _Numbers("tiny", epochs=6, image_size=64)
+TINY = _Numbers("tiny", epochs=5, image_size=64)
 DEMO = _Numbers("demo", epochs=5, image_size=64)
 
 

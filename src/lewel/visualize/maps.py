@@ -220,7 +220,7 @@ def _row(sheet: style.Sheet, y: float, xs: Sequence[float], columns: Sequence[Co
     for x, column, one, share in zip(xs, columns, maps, entropy(maps).tolist(), strict=True):
         axes = sheet.image(x, y, CELL, CELL, style.overlay(column.picture, stretched(one, column.picture.size)))
         _cells(axes, one.shape[0], one.shape[1])
-        sheet.text(x + CELL / 2, y + CELL + 0.02, f"H {100 * share:.2f} %", 6, style.MUTED, ha="center")
+        sheet.text(x + CELL / 2, y + CELL + 0.02, f"H {100 * share:.3f} %", 6, style.MUTED, ha="center")
 
 
 def stretched(one: Float[Tensor, "h w"], size: tuple[int, int]) -> np.ndarray:
