@@ -7,6 +7,7 @@ that no caller needs two paths. On CUDA the group has NCCL for tensors on the de
 from __future__ import annotations
 
 import datetime
+import gc
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # imported after `start`, its default arguments would hold the group for ever
 from torch import Tensor
 
 from lewel.errors import UserError
@@ -114,8 +116,13 @@ def _take_gpu(index: int) -> None:
 
 
 def stop() -> None:
-    """Leave the group, if there is one."""
+    """Leave the group, if there is one.
+
+    Its threads end with the last reference to it; one that lives on into the interpreter's shutdown may abort the
+    process (exit code 134 after all work is done). So what still holds it in a reference cycle is collected first.
+    """
     if dist.is_initialized():
+        gc.collect()
         dist.destroy_process_group()
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -110,33 +110,36 @@ def train(
     Raises UserError after three rejected steps in a row, when a batch cannot be cut into `accumulate` parts, or when
     the batches end too early.
     """
-    worker = _Worker(module, optimizer, precision, scaler or precision.scaler(), accumulate, to_inputs)
     module.train()
-    rejected = 0
-    source = iter(batches)
-    for step in range(start_step, total_steps):
-        began = time.perf_counter()
-        try:
-            batch = next(source)
-        except StopIteration:
-            raise UserError(f"the data ended at step {step} of {total_steps}; give the loader as many steps") from None
-        data_s = time.perf_counter() - began
-        if isinstance(module, PreparesStep):
-            module.before_step(step, total_steps)
-        lr = schedule(step)
-        result = worker.step(batch, lr, stop is not None and stop.requested)
-        rejected = rejected + result.counts if not result.accepted else 0
-        if not result.accepted:
-            worker.explain(batch, step, lr, result, rejected)
-        done, stopping = step + 1 == total_steps, result.stopping
-        told = Step(
-            step + 1, total_steps, lr, result.accepted, done or stopping, result.loss, result.gradient_norm,
-            result.outs, batch, result.images * parallel.world(), data_s, time.perf_counter() - began,
-        )  # fmt: skip
-        for callback in callbacks:
-            callback(told)
-        if stopping and not done:
-            raise Interrupted(step + 1, total_steps)
+    source, rejected = iter(batches), 0
+    with closing(_Worker(module, optimizer, precision, scaler or precision.scaler(), accumulate, to_inputs)) as worker:
+        for step in range(start_step, total_steps):
+            began = time.perf_counter()
+            batch = _next(source, step, total_steps)
+            data_s = time.perf_counter() - began
+            if isinstance(module, PreparesStep):
+                module.before_step(step, total_steps)
+            lr = schedule(step)
+            result = worker.step(batch, lr, stop is not None and stop.requested)
+            rejected = rejected + result.counts if not result.accepted else 0
+            if not result.accepted:
+                worker.explain(batch, step, lr, result, rejected)
+            done, stopping = step + 1 == total_steps, result.stopping
+            told = Step(
+                step + 1, total_steps, lr, result.accepted, done or stopping, result.loss, result.gradient_norm,
+                result.outs, batch, result.images * parallel.world(), data_s, time.perf_counter() - began,
+            )  # fmt: skip
+            for callback in callbacks:
+                callback(told)
+            if stopping and not done:
+                raise Interrupted(step + 1, total_steps)
+
+
+def _next(source: Iterator[Any], step: int, total_steps: int) -> Any:
+    try:
+        return next(source)
+    except StopIteration:
+        raise UserError(f"the data ended at step {step} of {total_steps}; give the loader as many steps") from None
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,10 @@ class _Worker:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.statistics = running_statistics(self.module)
         self.snapshot = [tensor.clone() for tensor in self.statistics]
+
+    def close(self) -> None:
+        """Let go of the process group, which must end before the interpreter does (see `parallel.stop`)."""
+        self.parallel = self.module
 
     def step(self, batch: Any, lr: float, stop_requested: bool) -> _Result:
         _copy(self.snapshot, self.statistics)

@@ -65,12 +65,13 @@ def byol(
     hidden: int = 4096,
     dim: int = 256,
     momentum: float = 0.98,
+    batchnorm: Literal["running", "batch"] = "running",
     bn_groups: int | None = None,
 ) -> Method:
-    """BYOL with EMAN: one global embedding, predicted."""
+    """BYOL: one global embedding, predicted. The default target is EMAN's ("running")."""
     predictor = Head(hidden, dim, init="normal")
     terms = (Term(GLOBAL, 1.0, Maps(), Head(hidden, dim), predictor, Objective("cosine")),)
-    return Method(encoder, terms, _teacher(momentum, "running"), "both", bn_groups)
+    return Method(encoder, terms, _teacher(momentum, batchnorm), "both", bn_groups)
 
 
 def lewel_b(

@@ -7,6 +7,7 @@ of images. All numbers stand in `TINY` and `DEMO`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lewel.config import Data, Encoder, Method, Optimizer, Recipe
 from lewel.recipes import ablations, methods, views
@@ -47,8 +48,9 @@ class _Numbers:
     momentum_contrastive: float = 0.99
     lr_sgd: float = 0.06
     decay_sgd: float = 1e-4
-    momentum_predictive: float = 0.97
-    lr_lars: float = 1.0
+    momentum_predictive: float = 0.98
+    batchnorm_predictive: Literal["running", "batch"] = "batch"  # EMAN nearly collapses in the first hundred steps
+    lr_lars: float = 0.5
     decay_lars: float = 1e-6
     warmup_epochs: int = 1
 
@@ -238,12 +240,20 @@ def _lewel_m(n: _Numbers) -> Method:
 
 
 def _byol(n: _Numbers) -> Method:
-    return methods.byol(ENCODER, hidden=n.hidden, dim=n.dim, momentum=n.momentum_predictive)
+    return methods.byol(
+        ENCODER, hidden=n.hidden, dim=n.dim, momentum=n.momentum_predictive, batchnorm=n.batchnorm_predictive
+    )
 
 
 def _lewel_b(n: _Numbers) -> Method:
     return methods.lewel_b(
-        ENCODER, hidden=n.hidden, dim=n.dim, aligned_dim=n.dim, groups=n.groups, momentum=n.momentum_predictive
+        ENCODER,
+        hidden=n.hidden,
+        dim=n.dim,
+        aligned_dim=n.dim,
+        groups=n.groups,
+        momentum=n.momentum_predictive,
+        batchnorm=n.batchnorm_predictive,
     )
 
 

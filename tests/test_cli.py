@@ -1,0 +1,184 @@
+"""The commands, as a user types them: what they leave behind, and the one line when something does not fit."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+from PIL import Image
+
+from lewel import cli
+from lewel.data import scenes
+
+SMALL = ["--encoder", "test_resnet", "--batch-size", "16", "--epochs", "2", "--hidden", "32", "--dim", "16"]
+SMALL += ["--workers", "0", "--device", "cpu", "--precision", "fp32", "--log-every", "2"]
+PREDICTIVE = ["--warmup-epochs", "0"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return scenes.make(tmp_path_factory.mktemp("photos") / "scenes", train=40, val=20, size=64)
+
+
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory):
+    """A finished run of LEWEL_B, and what it said."""
+    run = tmp_path_factory.mktemp("runs") / "lewel_b"
+    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", run, *SMALL, *PREDICTIVE) == 0
+    return run
+
+
+def lewel(*arguments: object) -> int:
+    """Exit code of the command, run in this process."""
+    old, sys.argv = sys.argv, ["lewel", *map(str, arguments)]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = old
+    return 0
+
+
+def files(folder) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_leaves_what_it_says(finished) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"config.yaml", "checkpoints", "encoder.safetensors", "metrics.jsonl", "train.log", "report.html"} <= names
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "knn/top1" in row] == [0, 2, 4]  # 40 images, batch 16: 2 steps an epoch
+    assert rows[-1]["step"] == 4 or rows[-2]["step"] == 4
+
+
+def test_the_encoder_is_timms(finished) -> None:
+    model = timm.create_model("test_resnet", num_classes=0)
+    model.load_state_dict(safetensors.torch.load_file(finished / "encoder.safetensors"), strict=True)
+
+
+def test_the_same_command_again_changes_no_weight(finished, photos) -> None:
+    before = files(finished / "checkpoints"), (finished / "encoder.safetensors").read_bytes()
+    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", finished, *SMALL, *PREDICTIVE) == 0
+    assert before == (files(finished / "checkpoints"), (finished / "encoder.safetensors").read_bytes())
+
+
+@pytest.mark.parametrize("method", ["moco_v2", "byol", "lewel_m"])
+def test_the_other_methods_run(method, photos, tmp_path) -> None:
+    extra = PREDICTIVE if method == "byol" else ["--bn-groups", "2"]
+    assert lewel("pretrain", f"{method}_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *extra) == 0
+    assert (tmp_path / "run" / "encoder.safetensors").exists()
+
+
+def test_dry_run_writes_nothing(photos, tmp_path, capsys) -> None:
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *PREDICTIVE)
+    assert lewel(*command, "--dry-run") == 0
+    assert "images/s" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_accumulation_says_what_it_really_has(photos, tmp_path, capsys) -> None:
+    command = ("pretrain", "lewel_m_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, "--bn-groups", "1")
+    assert lewel(*command, "--accumulate", "2", "--dry-run") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "16 = 1 x 2 x 8" in said
+    assert "BN statistics over 8 images" in said
+    assert f"aligned {7 * 4}" in said  # 16 maps in 4 groups: 4 embeddings of each of the 7 other images
+
+
+def test_pictures(finished, photos, tmp_path) -> None:
+    assert lewel("maps", "--run", finished, "--data", photos, "--out", tmp_path / "maps.png") == 0
+    assert lewel("views", "lewel_b_tiny", "--data", photos, "--out", tmp_path / "views.png", "--images", "3") == 0
+    for name in ("maps.png", "views.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) > 200
+
+
+def test_no_user_file_is_changed(photos, tmp_path) -> None:
+    before = files(photos)
+    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *PREDICTIVE) == 0
+    assert files(photos) == before
+
+
+ERRORS = {
+    "no images": (["lewel_b_tiny", "--data", "EMPTY"], r"no images|found no"),
+    "fewer images than a batch": (["lewel_b_tiny", "--data", "PHOTOS", "--batch-size", "64"], r"--batch-size"),
+    "queue and batch": (["moco_v2_tiny", "--data", "PHOTOS", "--batch-size", "16", "--queue", "24"], r"--queue"),
+    "queue and data": (["moco_v2_tiny", "--data", "PHOTOS", "--batch-size", "16", "--queue", "64"], r"queue of 64.*--queue"),
+    "groups and maps": (["lewel_b_tiny", "--data", "PHOTOS", *SMALL, "--groups", "3"], r"--groups"),
+    "groups and channels": (
+        ["lewel_b_tiny", "--data", "PHOTOS", *SMALL, *PREDICTIVE, "--dim", "96", "--groups", "48"],
+        r"--groups 48.*channels",
+    ),
+    "one position": (["lewel_b_tiny", "--data", "PHOTOS", *SMALL, *PREDICTIVE, "--image-size", "32"], r"--image-size 32"),
+    "unknown recipe": (["lewel_b_tini", "--data", "PHOTOS"], r"lewel_b_tiny"),
+    "another recipe": (["byol_tiny", "--data", "PHOTOS", *SMALL, *PREDICTIVE, "--run", "FINISHED"], r"another"),
+    "other numbers": (["lewel_b_tiny", "--data", "PHOTOS", *SMALL, *PREDICTIVE, "--run", "FINISHED", "--lr", "3"], r"lr"),
+    "more epochs": (
+        ["lewel_b_tiny", "--data", "PHOTOS", *SMALL, *PREDICTIVE, "--run", "FINISHED", "--epochs", "3"],
+        r"--extend",
+    ),
+    "no GPU": (["lewel_b_tiny", "--data", "PHOTOS", "--device", "cuda"], r"--device cuda"),
+    "batch of 1": (["lewel_b_tiny", "--data", "PHOTOS", *SMALL, *PREDICTIVE, "--batch-size", "1"], r"--batch-size"),
+    "unknown encoder": (["lewel_b_tiny", "--data", "PHOTOS", *PREDICTIVE, "--batch-size", "16", "--encoder", "resnet81"], r"--encoder"),
+    "init": (["lewel_b_tiny", "--data", "PHOTOS", *SMALL, *PREDICTIVE, "--init", "nowhere.pth"], r"nowhere\.pth"),
+    "no data": (["lewel_b_tiny", "--data", "NOWHERE"], r"NOWHERE|nowhere"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_one_line_and_exit_code_2(name, photos, finished, tmp_path, capsys) -> None:
+    arguments, pattern = ERRORS[name]
+    if name == "no GPU" and __import__("torch").cuda.is_available():
+        arguments = [*arguments[:-1], "mps"]  # this machine has the other one
+        pattern = "--device mps"
+    (tmp_path / "empty").mkdir()
+    places = {"PHOTOS": photos, "FINISHED": finished, "EMPTY": tmp_path / "empty", "NOWHERE": tmp_path / "nowhere"}
+    arguments = [str(places.get(argument, argument)) for argument in arguments]
+    if "--run" not in arguments:
+        arguments += ["--run", str(tmp_path / "run")]
+    before = files(finished)
+    capsys.readouterr()
+    assert lewel("pretrain", *arguments) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lewel: ")]
+    assert len(said) == 1 and re.search(pattern, said[0]), said
+    assert not (tmp_path / "run").exists()
+    assert files(finished) == before
+
+
+def test_too_many_unreadable_images_stop_the_run_with_a_list(photos, tmp_path, capsys) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(40):
+        Image.fromarray(np.full((40, 40, 3), 6 * i, np.uint8)).save(folder / f"{i}.png")
+    (folder / "broken.jpg").write_text("no picture")
+    (folder / "empty.jpg").touch()
+    command = ("pretrain", "lewel_b_tiny", "--data", folder, "--run", tmp_path / "run", *SMALL, *PREDICTIVE)
+    assert lewel(*command, "--epochs", "20") == 2
+    assert "images cannot be read" in capsys.readouterr().err
+    listed = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert listed and {entry["path"].rsplit("/")[-1] for entry in listed} <= {"broken.jpg", "empty.jpg"}
+    assert all(entry["reason"] for entry in listed)
+
+
+def test_recipes_are_listed(capsys) -> None:
+    assert lewel("recipes", "lewel_b") == 0
+    said = capsys.readouterr().out
+    assert "lewel_b_in1k_100ep" in said and "moco_v2_tiny" not in said
+
+
+@pytest.mark.parametrize("command", [(), ("demo",), ("recipes",), ("pretrain",), ("views",), ("maps",)])
+def test_help_imports_nothing_heavy(command) -> None:
+    """Answers in 0.3 s on an idle machine; what makes it slow is torch, so that is what is looked for."""
+    code = "import sys; from lewel.cli import main; sys.argv[1:] = %r\ntry: main()\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'timm', 'matplotlib', 'numpy'} & set(sys.modules)"
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code % [*command, "--help"]], check=True, capture_output=True)
+    assert time.perf_counter() - began < 5
