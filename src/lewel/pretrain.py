@@ -243,10 +243,15 @@ def _save_after(run: Run, step: Step) -> None:
     if step.number % every and not step.last:
         return
     checkpoint.save(run.directory, step.number, run.training, run.identity, run.options.keep)
+    problem = ""
     if parallel.is_main():
-        save_encoder(run)
-        if step.last:
-            report.write(run.directory)
+        try:
+            save_encoder(run)
+            if step.last:
+                report.write(run.directory)
+        except OSError as error:
+            problem = f"{run.directory}: {error.strerror or error}; the checkpoints are whole: make room and go on"
+    parallel.raise_together(problem)
 
 
 def save_encoder(run: Run) -> None:
