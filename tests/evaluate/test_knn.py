@@ -48,7 +48,7 @@ def pictures(n: int, classes: list[str], seed: int) -> Pixels:
     random = np.random.default_rng(seed)
     labels = np.arange(n) % len(classes)
     pixels = 60 * labels[:, None, None, None] + random.integers(0, 20, (n, 32, 32, 3))
-    return Pixels(pixels.astype(np.uint8), labels, classes)
+    return Pixels(f"seed {seed}", pixels.astype(np.uint8), labels, classes)
 
 
 def test_knn_leaves_the_encoder_alone():
@@ -69,7 +69,7 @@ def test_classes_are_matched_by_name():
     torch.manual_seed(0)
     encoder = Encoder("resnet10t", "imagenet")
     queries = pictures(30, ["b", "c"], 1)  # its class 0 is b: level 0, which the keys call a
-    shifted = Pixels(queries.pixels + 60, queries.labels, queries.classes)
+    shifted = Pixels("shifted", queries.pixels + 60, queries.labels, queries.classes)
     assert knn.knn_top1(encoder, pictures(64, ["a", "b", "c"], 0), shifted, DATA, CPU) > 90
 
 

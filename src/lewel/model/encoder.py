@@ -72,7 +72,8 @@ class Encoder(nn.Module):
         was_training = self.training
         try:
             self.eval()
-            return self(next(self.parameters()).new_zeros(1, 3, image_size, image_size))
+            image = next(self.parameters()).new_zeros(1, 3, image_size, image_size)
+            return cast(Any, self.backbone).forward_features(image)
         finally:
             self.train(was_training)
 
