@@ -176,3 +176,33 @@ def test_help_imports_nothing_heavy(command) -> None:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code % [*command, "--help"]], check=True, capture_output=True)
     assert time.perf_counter() - began < 5
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_the_weights_are_those_of_the_unbroken_run(photos, tmp_path) -> None:
+    """SIGKILL at random moments, start-up and saving included; the same command goes on each time."""
+    random = np.random.default_rng(0)
+    command = [sys.executable, "-m", "lewel", "pretrain", "lewel_m_tiny", "--data", str(photos), *SMALL]
+    command += ["--bn-groups", "2", "--epochs", "100", "--save-every", "3", "--knn-every", "0"]
+    unbroken = [*command, "--run", str(tmp_path / "unbroken")]
+    whole, start = seconds(unbroken), seconds(unbroken)  # the second time there is nothing left to do
+    for _ in range(20):
+        process = subprocess.Popen([*command, "--run", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=0.7 * start + random.uniform(0, 0.15) * (whole - start))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert process.returncode == -9, "finished before the last kill"
+    subprocess.run([*command, "--run", str(tmp_path / "killed")], check=True, capture_output=True)
+    for name in ("encoder.safetensors", "checkpoints/step-00000200/module.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+def seconds(command: list[str]) -> float:
+    """How long a command takes, which must succeed."""
+    began = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - began

@@ -23,7 +23,7 @@ app = tyro.extras.SubcommandApp()
 
 
 @app.command
-def demo(out: Path = Path("lewel-demo"), method: str = "lewel_b", seed: int = 0) -> None:
+def demo(out: Path = Path("lewel-demo"), method: str = "lewel_m", seed: int = 0) -> None:
     """Everything in a few minutes, on images it makes itself: pretrain, kNN and probe before and after, maps, report.
 
     Args:
