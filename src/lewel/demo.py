@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -15,10 +14,9 @@ from lewel import recipes
 from lewel.config import Data, Options
 from lewel.data import scenes
 from lewel.data.images import Files, Pixels, open_images
-from lewel.data.loader import evaluation_batches
 from lewel.engine.precision import Precision, choose, device
 from lewel.errors import UserError, nearest
-from lewel.evaluate.knn import features, predict
+from lewel.evaluate.knn import labelled_features, top1
 from lewel.evaluate.probe import probe_top1
 from lewel.interop import runs
 from lewel.model.encoder import Encoder
@@ -61,15 +59,8 @@ def demo(out: Path, method: str, seed: int) -> None:
 def score(encoder: Encoder, train: Files | Pixels, val: Files | Pixels, data: Data, on: Precision) -> dict[str, float]:
     """Top-1 in per cent by kNN and by a linear probe, keys from train, queries from val."""
     encoder.to(on.device)
-    rows = []
-    for images in (train, val):
-        batches = evaluation_batches(images, data.image_size, 250, 0, data.mean, data.std, on.device)
-        found, indices = features(encoder, batches, on)
-        assert images.labels is not None
-        rows += [found, torch.from_numpy(images.labels).to(on.device)[indices]]
-    keys, key_labels, queries, query_labels = rows
-    knn = 100 * (predict(keys, key_labels, queries) == query_labels).double().mean().item()
-    return {"kNN": knn, "linear probe": probe_top1(keys, key_labels, queries, query_labels)}
+    keys, queries = (labelled_features(encoder, images, data, on) for images in (train, val))
+    return {"kNN": top1(*keys, *queries), "linear probe": probe_top1(*keys, *queries)}
 
 
 def _summary(console: Console, run: Path, scores: dict[str, dict[str, float]]) -> None:

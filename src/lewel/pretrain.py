@@ -269,7 +269,7 @@ def _knn_after(run: Run, rows: record.Record, step: Step, progress: Progress) ->
 
 def _knn(run: Run, rows: record.Record, step: int, progress: Progress) -> None:
     """kNN of the online encoder on process 0; the others wait. Changes nothing of the training."""
-    if run.queries is None or run.options.knn_every == 0:
+    if run.queries is None:
         return
     if parallel.is_main():
         top1 = knn_top1(

@@ -38,14 +38,29 @@ def knn_top1(
     if keys.labels is None or queries.labels is None:
         raise UserError("kNN needs labels: --data with train/CLASS/... and val/CLASS/..., or --knn-every 0")
     queries = relabelled(queries, keys.classes or [])
-    found = []
-    for images in (keys, queries):
-        batches = evaluation_batches(images, data.image_size, 256, workers, data.mean, data.std, precision.device)
-        rows, indices = features(encoder, batches, precision)
-        assert images.labels is not None
-        found.append((rows, torch.from_numpy(images.labels).to(rows.device)[indices]))
-    (key_rows, key_labels), (query_rows, query_labels) = found
-    return 100 * (predict(key_rows, key_labels, query_rows) == query_labels).double().mean().item()
+    key_rows, key_labels = labelled_features(encoder, keys, data, precision, workers)
+    query_rows, query_labels = labelled_features(encoder, queries, data, precision, workers)
+    return top1(key_rows, key_labels, query_rows, query_labels)
+
+
+def top1(
+    keys: Float[Tensor, "keys c"],
+    key_labels: Int[Tensor, " keys"],
+    queries: Float[Tensor, "queries c"],
+    query_labels: Int[Tensor, " queries"],
+) -> float:
+    """The share of `predict`'s classes that are right, in per cent."""
+    return 100 * (predict(keys, key_labels, queries) == query_labels).double().mean().item()
+
+
+def labelled_features(
+    encoder: nn.Module, images: Files | Pixels, data: config.Data, precision: Precision, workers: int = 0
+) -> tuple[Float[Tensor, "images c"], Int[Tensor, " images"]]:
+    """`features` of the images' central crops at the training's size, and their labels, which they must have."""
+    assert images.labels is not None
+    batches = evaluation_batches(images, data.image_size, 256, workers, data.mean, data.std, precision.device)
+    rows, indices = features(encoder, batches, precision)
+    return rows, torch.from_numpy(images.labels).to(rows.device)[indices]
 
 
 @torch.no_grad()
