@@ -17,6 +17,7 @@ from PIL import Image
 
 from lewel import cli
 from lewel.data import scenes
+from lewel.engine.files import locked
 
 SMALL = ["--encoder", "test_resnet", "--batch-size", "16", "--epochs", "2", "--hidden", "32", "--dim", "16"]
 SMALL += ["--workers", "0", "--device", "cpu", "--precision", "fp32", "--log-every", "2"]
@@ -144,6 +145,15 @@ def test_one_line_and_exit_code_2(name, photos, finished, tmp_path, capsys) -> N
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lewel: ")]
     assert len(said) == 1 and re.search(pattern, said[0]), said
     assert not (tmp_path / "run").exists()
+    assert files(finished) == before
+
+
+def test_a_run_directory_takes_one_process_at_a_time(finished, photos, capsys) -> None:
+    before = files(finished)
+    with locked(finished / ".lock") as free:
+        assert free
+        assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", finished, *SMALL, *PREDICTIVE) == 2
+    assert "is in use by another process" in " ".join(capsys.readouterr().err.split())
     assert files(finished) == before
 
 

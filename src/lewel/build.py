@@ -17,8 +17,8 @@ from lewel.model.target import MomentumTarget
 def method(recipe: config.Recipe) -> Method:
     """The recipe's method, untrained, in fp32 on the CPU.
 
-    Raises UserError: an image size that leaves one position; groups that do not divide channels or maps; an encoder
-    without a feature map.
+    Raises UserError: an image size that leaves one position; groups that do not divide channels or maps; a grid finer
+    than the feature map; an encoder without a feature map.
     """
     spec = recipe.method
     encoder = Encoder.from_config(spec.encoder)
@@ -31,6 +31,9 @@ def method(recipe: config.Recipe) -> Method:
     encoder.freeze_unused(recipe.data.image_size)
     online = batchnorm.convert(_branch(spec, encoder, width, height * columns), spec.bn_groups)
     assert isinstance(online, Branch)
+    for made in online.maps.values():
+        if isinstance(made, maps.Grid):
+            made.check(height, columns)
     predictors = nn.ModuleDict(
         {term.name: Head(_embedding_size(spec, term), term.predictor) for term in spec.terms if term.predictor}
     )

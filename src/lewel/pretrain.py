@@ -13,8 +13,8 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from lewel import build, parallel, plan, recipes
+from lewel import build, callbacks, parallel, plan, recipes
 from lewel.config import Options, Recipe
 from lewel.data.images import Files, Pixels, is_divided, open_images
 from lewel.data.loader import SkipLog, batches
 from lewel.data.workers import worker_error
-from lewel.engine import checkpoint, precision, record
+from lewel.engine import checkpoint, files, precision, record
 from lewel.engine.identity import Identity
 from lewel.engine.loop import Callback, Step, place, train
 from lewel.engine.monitor import Monitor
@@ -38,11 +38,8 @@ from lewel.engine.schedule import warmup_cosine
 from lewel.engine.signals import StopRequest
 from lewel.engine.state import Training
 from lewel.errors import UserError
-from lewel.evaluate.knn import knn_top1
 from lewel.interop import weights
 from lewel.model.method import Method
-from lewel.shapes import Skip
-from lewel.visualize import report
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +91,8 @@ def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Co
         if options.dry_run:
             _dry_run(run)
         else:
-            _train(run)
+            with _alone(run.directory):
+                _train(run)
 
 
 def prepare(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
@@ -127,37 +125,22 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
 
 
 def _train(run: Run) -> None:
-    checkpoint.clean(run.directory)
     started = checkpoint.latest(run.directory)
-    options, steps = run.options, run.plan.steps_per_epoch
-    start = 0
+    options, start = run.options, 0
     if started is not None:
         start = checkpoint.load(started, run.training, run.identity, options.extend, options.change_processes)
     handler = record.log_to(run.directory)
     rows = record.Record(run.directory, start)
     _write_config(run)
-    skipped = SkipLog(run.directory / "skipped.jsonl", len(run.images)) if parallel.is_main() else None
     total = run.plan.total_steps
     if start:
         run.console.print(f"going on at step {start} of {total}", highlight=False)
     try:
         with StopRequest() as stop, Progress(total, start, run.console) as progress:
+            knn = _knn(run, rows, progress)
             if start == 0:
-                _knn(run, rows, 0, progress)
-            callbacks: list[Callback] = [
-                _Skips(skipped, options.log_every),
-                Monitor(
-                    run.method,
-                    rows,
-                    progress,
-                    options.log_every,
-                    run.recipe.optimizer.warmup_epochs * steps,
-                    run.plan.bn_group,
-                ),
-                lambda step: _knn_after(run, rows, step, progress),
-                lambda step: _save_after(run, step),
-            ]
-            _steps(run, start, total, callbacks, stop)
+                knn.measure(0)
+            _steps(run, start, total, [_skips(run), _monitor(run, rows, progress), knn, _save(run)], stop)
         _say_what_was_written(run)
     except RuntimeError as error:  # PyTorch raises the death of a data worker from a signal handler, anywhere
         raise worker_error(error) or error from error
@@ -167,7 +150,7 @@ def _train(run: Run) -> None:
         handler.close()
 
 
-def _steps(run: Run, start: int, total: int, callbacks: list[Callback], stop: StopRequest | None = None) -> None:
+def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRequest | None = None) -> None:
     recipe, options = run.recipe, run.options
     source = batches(
         run.images,
@@ -198,7 +181,7 @@ def _steps(run: Run, start: int, total: int, callbacks: list[Callback], stop: St
         scaler=run.training.scaler,
         start_step=start,
         accumulate=options.accumulate,
-        callbacks=callbacks,
+        callbacks=after,
         stop=stop,
     )
 
@@ -212,75 +195,31 @@ def _workers(run: Run) -> int:
     return max(1, min(16, (os.cpu_count() or 1) // parallel.world()))
 
 
-# -- callbacks -----------------------------------------------------------------------------------------------------
+def _skips(run: Run) -> callbacks.Skips:
+    kept = SkipLog(run.directory / "skipped.jsonl", len(run.images)) if parallel.is_main() else None
+    return callbacks.Skips(kept, run.options.log_every)
 
 
-@dataclass
-class _Skips:
-    """Collects the unreadable images of all processes, at the steps that are logged; process 0 keeps the list."""
-
-    log: SkipLog | None
-    every: int
-    waiting: list[Skip] = field(default_factory=list)
-
-    def __call__(self, step: Step) -> None:
-        self.waiting += step.batch.skipped
-        if step.number % self.every and not step.last:
-            return
-        everyone, self.waiting = parallel.all_gather_objects(self.waiting), []
-        problem = ""
-        if self.log is not None:
-            try:
-                for skip in self.log.add(everyone):
-                    log.warning("skipped %s: %s", skip.path, skip.reason)
-            except UserError as error:
-                problem = str(error)
-        parallel.raise_together(problem)
+def _monitor(run: Run, rows: record.Record, progress: Progress) -> Monitor:
+    warmup_steps = run.recipe.optimizer.warmup_epochs * run.plan.steps_per_epoch
+    return Monitor(run.method, rows, progress, run.options.log_every, warmup_steps, run.plan.bn_group)
 
 
-def _save_after(run: Run, step: Step) -> None:
-    every = run.options.save_every or min(run.plan.steps_per_epoch, SAVE_STEPS)
-    if step.number % every and not step.last:
-        return
-    checkpoint.save(run.directory, step.number, run.training, run.identity, run.options.keep)
-    problem = ""
-    if parallel.is_main():
-        try:
-            save_encoder(run)
-            if step.last:
-                report.write(run.directory)
-        except OSError as error:
-            problem = f"{run.directory}: {error.strerror or error}; the checkpoints are whole: make room and go on"
-    parallel.raise_together(problem)
+def _knn(run: Run, rows: record.Record, progress: Progress) -> callbacks.Knn:
+    steps = run.plan.steps_per_epoch
+    return callbacks.Knn(
+        run.method.online.encoder, run.images, run.queries, run.recipe.data, run.precision, _workers(run),
+        run.options.knn_every * steps, steps, rows, progress,
+    )  # fmt: skip
 
 
-def save_encoder(run: Run) -> None:
-    """The online encoder, as it is now, under timm's names."""
-    data = run.recipe.data
+def _save(run: Run) -> callbacks.Save:
+    data, options = run.recipe.data, run.options
     facts = {"recipe": run.recipe.name, "image_size": data.image_size, "mean": data.mean, "std": data.std}
-    weights.save_encoder(run.method.online.encoder, run.directory / "encoder.safetensors", facts)
-
-
-def _knn_after(run: Run, rows: record.Record, step: Step, progress: Progress) -> None:
-    every = run.options.knn_every * run.plan.steps_per_epoch
-    if every and (step.number % every == 0 or step.number == step.total_steps):
-        _knn(run, rows, step.number, progress)
-
-
-def _knn(run: Run, rows: record.Record, step: int, progress: Progress) -> None:
-    """kNN of the online encoder on process 0; the others wait. Changes nothing of the training."""
-    if run.queries is None:
-        return
-    if parallel.is_main():
-        top1 = knn_top1(
-            run.method.online.encoder, run.images, run.queries, run.recipe.data, run.precision, _workers(run)
-        )
-        epoch = step / run.plan.steps_per_epoch
-        rows.write({"step": step, "epoch": epoch, "knn/top1": top1})
-        progress.console.print(
-            f"epoch {epoch:g}: kNN top-1 {top1:.2f} % (k = 20, T = 0.07, keys train, queries val)", highlight=False
-        )
-    parallel.barrier()
+    every = options.save_every or min(run.plan.steps_per_epoch, SAVE_STEPS)
+    return callbacks.Save(
+        run.directory, run.training, run.identity, run.method.online.encoder, facts, every, options.keep
+    )
 
 
 # -- checks ---------------------------------------------------------------------------------------------------------
@@ -293,6 +232,24 @@ def _processes(options: Options) -> Iterator[None]:
         yield
     finally:
         parallel.stop()
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Make the run directory and keep every other run out of it. Raises UserError on every process."""
+    problem = ""
+    with ExitStack() as held:
+        if parallel.is_main():
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                if held.enter_context(files.locked(directory / ".lock")):
+                    checkpoint.clean(directory)
+                else:
+                    problem = f"--run {directory} is in use by another process; wait for its end, or give another --run"
+            except OSError as error:
+                problem = f"--run {directory} cannot be written ({error.strerror}); give another --run"
+        parallel.raise_together(problem)
+        yield
 
 
 def _check_options(options: Options) -> None:
@@ -338,8 +295,6 @@ def _same_everywhere(module: nn.Module) -> None:
 
 def _write_config(run: Run) -> None:
     if parallel.is_main():
-        from lewel.engine import files
-
         facts = (
             f"seed {run.options.seed}, {run.plan.images} images, {parallel.world()} process(es), {run.precision.name}"
         )

@@ -72,7 +72,7 @@ def test_measuring_uses_a_window_of_the_last_images() -> None:
     }
     found = watch.measure(out, Module())
     assert set(found) == {
-        "loss/global", "spread/global", "entropy/aligned", "differ/aligned", "rankme", "target_distance"
+        "loss/global", "spread/global", "entropy/aligned", "differ/aligned", "rankme", "rankme_limit", "target_distance"
     }  # fmt: skip
     assert found["rankme"] == pytest.approx(1.0, rel=1e-3) and found["target_distance"] == 0.5
     assert Health().measure({}, nn.Identity()) == {}
@@ -103,6 +103,15 @@ def test_verdict_of_a_collapse_needs_it_to_last() -> None:
 def test_verdict_of_lost_dimensions() -> None:
     word, reason = verdict(rows(5, rankme=90.0) + rows(3, rankme=1.5))
     assert word == "collapsing" and "1.5 dimensions" in reason
+
+
+def test_verdict_of_a_rank_that_is_low_from_the_start() -> None:
+    low = rows(4, rankme=14.0, rankme_limit=512.0)
+    word, reason = verdict(low)
+    assert word == "low rank" and "14 of 512 dimensions" in reason
+    assert verdict(rows(4, rankme=60.0, rankme_limit=512.0)).word == "healthy"
+    assert verdict(low, warmup_steps=1000).word == "warming up"
+    assert verdict(low[:3] + rows(1, rankme=60.0, rankme_limit=512.0)).word == "healthy"
 
 
 @pytest.mark.parametrize(

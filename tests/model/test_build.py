@@ -45,6 +45,10 @@ def test_groups_that_do_not_divide_the_maps_of_any_kind(recipes, maps: config.Ma
     assert "--groups" in refused(recipes.lewel_b(maps=maps))
 
 
+def test_a_grid_finer_than_the_map_is_refused_before_the_first_step(recipes) -> None:
+    assert "a grid of 9 x 9 cells is finer" in refused(recipes.lewel_b(maps=config.Maps("grid", size=9)))
+
+
 def test_encoders_are_refused(recipes) -> None:
     assert "resnet51" in refused(recipes.byol(encoder=config.Encoder("resnet51")))
     assert "a CNN" in refused(recipes.byol(encoder=config.Encoder("vit_tiny_patch16_224"), image_size=224))

@@ -141,7 +141,7 @@ def _prune(run: Path, step: int, keep: int) -> None:
 
 
 def clean(run: Path) -> None:
-    """Delete what an interrupted save or deletion left. Call it on process 0 when a run starts."""
+    """Delete what an interrupted save or deletion left. Call it on process 0 alone, when a run starts."""
     for path in (run / "checkpoints").glob(".tmp-*"):
         shutil.rmtree(path, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 spread/TERM   std over the batch of the unit embeddings, times sqrt(d): 1 = spread over the sphere, 0 = one point
 rankme        effective rank of the pooled features of the last images (RankMe, Garrido et al. 2023, eq. 1)
+rankme_limit  what it could be at most: the number of these images or of the channels, whichever is less
 entropy/TERM  entropy of the alignment maps over log p: 1 = uniform
 differ/TERM   share of the maps whose shape depends on the image, and not on the position alone
 target_distance and whatever else the module's `diagnostics()` returns
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 WINDOW = 512  # images; RankMe cannot exceed it
 COLLAPSED = 0.1  # spread: the mean cosine between two images is above 0.99
+LOW_RANK = 0.05  # of rankme_limit: runs below it had kNN far under the untrained encoder's (docs/log.md)
 LASTING = 3  # logged rows in a row that must agree before the verdict is "collapsing": LEWEL_B dips early and recovers
 FEW_IMAGES = 16  # for one group of batch norm statistics
 
@@ -33,7 +35,7 @@ class Diagnosed(Protocol):
 
 
 class Verdict(NamedTuple):
-    """word: "healthy" | "warming up" | "collapsing".   reason: "" or one sentence with the likely cause."""
+    """word: "healthy" | "warming up" | "low rank" | "collapsing".   reason: "" or a sentence with the likely cause."""
 
     word: str
     reason: str
@@ -106,7 +108,9 @@ class Health:
             if len(maps) > 1:
                 found[f"differ/{term}"] = differ(maps)
         if self._pooled:
-            found["rankme"] = rankme(torch.cat(self._pooled)[-self.window :]).to(self._pooled[-1].device)
+            rows = torch.cat(self._pooled)[-self.window :]
+            found["rankme"] = rankme(rows).to(rows.device)
+            found["rankme_limit"] = rows.new_tensor(min(rows.shape))
         numbers = torch.stack([value.detach().float() for value in found.values()]).tolist() if found else []
         more = module.diagnostics() if isinstance(module, Diagnosed) else {}
         return dict(zip(found, numbers, strict=True)) | more
@@ -115,7 +119,7 @@ class Health:
 def verdict(history: Sequence[Mapping[str, Any]], warmup_steps: int = 0, bn_images: int | None = None) -> Verdict:
     """What the logged rows say, oldest first.
 
-    Read: "step", "loss", "spread/*", "rankme", "gradient_norm", "target_distance"; each may be missing.
+    Read: "step", "loss", "spread/*", "rankme", "rankme_limit", "gradient_norm", "target_distance"; each may be missing.
     warmup_steps: until then, and for the first three rows, a collapse is not called one.
     bn_images: images that share batch norm statistics.
     """
@@ -133,6 +137,9 @@ def verdict(history: Sequence[Mapping[str, Any]], warmup_steps: int = 0, bn_imag
     if _rank_lost(history):
         what = f"the features use {row['rankme']:.1f} dimensions (RankMe)"
         return Verdict("collapsing", f"{what}; {_cause(history, bn_images)}")
+    if _rank_low(recent):
+        what = f"the features use {row['rankme']:.0f} of {row['rankme_limit']:.0f} dimensions (RankMe)"
+        return Verdict("low rank", f"{what}; {_cause(history, bn_images)}")
     return Verdict("healthy", "")
 
 
@@ -151,6 +158,11 @@ def _low_terms(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _rank_lost(history: Sequence[Mapping[str, Any]]) -> bool:
     ranks = [row["rankme"] for row in history if _finite(row.get("rankme"))]
     return len(ranks) > LASTING and all(rank < min(0.1 * max(ranks), 4.0) for rank in ranks[-LASTING:])
+
+
+def _rank_low(rows: Sequence[Mapping[str, Any]]) -> bool:
+    known = [row for row in rows if _finite(row.get("rankme")) and row.get("rankme_limit")]
+    return len(known) == LASTING and all(row["rankme"] < LOW_RANK * row["rankme_limit"] for row in known)
 
 
 def _cause(history: Sequence[Mapping[str, Any]], bn_images: int | None) -> str:

@@ -73,5 +73,5 @@ class Monitor:
 
     def _judge(self, rows: Sequence[Mapping[str, Any]]) -> None:
         before, self.verdict = self.verdict, verdict(rows, self.warmup_steps, self.bn_images)
-        if self.verdict.word == "collapsing" and before.word != "collapsing":
+        if self.verdict.word in ("low rank", "collapsing") and before.word != self.verdict.word:
             log.warning("step %d, %s", rows[-1]["step"], self.verdict)

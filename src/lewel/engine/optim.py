@@ -51,8 +51,8 @@ class LARS(torch.optim.Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update every parameter that has a gradient."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient; the closure's result is returned (Lightning's is a tensor)."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -72,16 +72,21 @@ class Grid(nn.Module):
 
     def forward(self, features: Features, heat: Tensor | None = None) -> Float[Tensor, "b m p"]:
         height, width = features.size
-        if self.size > min(height, width):
-            raise UserError(
-                f"a grid of {self.size} x {self.size} cells is finer than the {height} x {width} feature map"
-            )
+        self.check(height, width)
         device = features.tokens.device
         row = torch.arange(height, device=device) * self.size // height
         column = torch.arange(width, device=device) * self.size // width
         cell = (row[:, None] * self.size + column).flatten()
         inside = functional.one_hot(cell, self.size**2).T.to(at_least_fp32(features.tokens[:0]).dtype)
         return (inside / inside.sum(dim=1, keepdim=True)).expand(features.tokens.shape[0], -1, -1)
+
+    def check(self, height: int, width: int) -> None:
+        """Raises UserError where a cell would be empty."""
+        if self.size > min(height, width):
+            raise UserError(
+                f"a grid of {self.size} x {self.size} cells is finer than the {height} x {width} feature map; "
+                "use fewer cells in the recipe, or a larger --image-size"
+            )
 
 
 class Random(nn.Module):

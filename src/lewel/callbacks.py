@@ -1,0 +1,123 @@
+"""What a run does after a step, beside watching its health: the list of skipped images, kNN, and saving."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lewel import config, parallel
+from lewel.data.images import Files, Pixels
+from lewel.data.loader import SkipLog
+from lewel.engine import checkpoint
+from lewel.engine.identity import Identity
+from lewel.engine.loop import Step
+from lewel.engine.precision import Precision
+from lewel.engine.progress import Progress
+from lewel.engine.record import Record
+from lewel.engine.state import Training
+from lewel.errors import UserError
+from lewel.evaluate.knn import knn_top1
+from lewel.interop import weights
+from lewel.model.encoder import Encoder
+from lewel.shapes import Skip
+from lewel.visualize import report
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Skips:
+    """Collects the unreadable images of all processes every `every` steps; process 0 keeps the list.
+
+    Raises UserError on every process once too many were skipped (see `SkipLog`).
+    """
+
+    log: SkipLog | None  # on process 0
+    every: int
+    waiting: list[Skip] = field(default_factory=list)
+
+    def __call__(self, step: Step) -> None:
+        self.waiting += step.batch.skipped
+        if step.number % self.every and not step.last:
+            return
+        everyone, self.waiting = parallel.all_gather_objects(self.waiting), []
+        problem = ""
+        if self.log is not None:
+            try:
+                for skip in self.log.add(everyone):
+                    log.warning("skipped %s: %s", skip.path, skip.reason)
+            except UserError as error:
+                problem = str(error)
+        parallel.raise_together(problem)
+
+
+@dataclass
+class Knn:
+    """kNN of the encoder every `every` steps (0: never) and after the last one of the run, on process 0.
+
+    The others wait. Changes nothing of the training.
+    """
+
+    encoder: nn.Module
+    keys: Files | Pixels
+    queries: Files | Pixels | None  # None: there are no labels, nothing is measured
+    data: config.Data
+    precision: Precision
+    workers: int
+    every: int
+    steps_per_epoch: int
+    record: Record
+    progress: Progress
+
+    def __call__(self, step: Step) -> None:
+        if self.every and (step.number % self.every == 0 or step.number == step.total_steps):
+            self.measure(step.number)
+
+    def measure(self, step: int) -> None:
+        if self.queries is None:
+            return
+        if parallel.is_main():
+            top1 = knn_top1(self.encoder, self.keys, self.queries, self.data, self.precision, self.workers)
+            epoch = step / self.steps_per_epoch
+            self.record.write({"step": step, "epoch": epoch, "knn/top1": top1})
+            self.progress.console.print(
+                f"epoch {epoch:g}: kNN top-1 {top1:.2f} % (k = 20, T = 0.07, keys train, queries val)", highlight=False
+            )
+        parallel.barrier()
+
+
+@dataclass
+class Save:
+    """Every `every` steps and after the last one: a checkpoint and the encoder; at the end the report.
+
+    Raises UserError on every process when the disk is full; the checkpoints before are whole.
+    """
+
+    directory: Path
+    training: Training
+    identity: Identity
+    encoder: Encoder
+    facts: Mapping[str, Any]  # written into encoder.safetensors
+    every: int
+    keep: int
+
+    def __call__(self, step: Step) -> None:
+        if step.number % self.every and not step.last:
+            return
+        checkpoint.save(self.directory, step.number, self.training, self.identity, self.keep)
+        problem = ""
+        if parallel.is_main():
+            try:
+                weights.save_encoder(self.encoder, self.directory / "encoder.safetensors", self.facts)
+                if step.last:
+                    report.write(self.directory)
+            except UserError as error:
+                problem = str(error)
+            except OSError as error:
+                problem = f"{self.directory}: {error.strerror or error}; the checkpoints are whole: make room and go on"
+        parallel.raise_together(problem)
