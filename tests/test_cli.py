@@ -98,7 +98,8 @@ def test_accumulation_says_what_it_really_has(photos, tmp_path, capsys) -> None:
 def test_pictures(finished, photos, tmp_path) -> None:
     assert lewel("maps", "--run", finished, "--data", photos, "--out", tmp_path / "maps.png") == 0
     assert lewel("views", "lewel_b_tiny", "--data", photos, "--out", tmp_path / "views.png", "--images", "3") == 0
-    for name in ("maps.png", "views.png"):
+    assert lewel("compare", finished, finished, "--out", tmp_path / "curves.png") == 0
+    for name in ("maps.png", "views.png", "curves.png"):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 200
 
@@ -178,7 +179,7 @@ def test_recipes_are_listed(capsys) -> None:
     assert "lewel_b_in1k_100ep" in said and "moco_v2_tiny" not in said
 
 
-@pytest.mark.parametrize("command", [(), ("demo",), ("recipes",), ("pretrain",), ("views",), ("maps",)])
+@pytest.mark.parametrize("command", [(), ("demo",), ("recipes",), ("pretrain",), ("views",), ("maps",), ("compare",)])
 def test_help_imports_nothing_heavy(command) -> None:
     """Answers in 0.3 s on an idle machine; what makes it slow is torch, so that is what is looked for."""
     code = "import sys; from lewel.cli import main; sys.argv[1:] = %r\ntry: main()\nexcept SystemExit: pass\n"

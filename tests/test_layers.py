@@ -16,6 +16,7 @@ LAYERS = (
     {"build"},
     {"interop"},
     {"evaluate", "visualize"},
+    {"callbacks"},
     {"pretrain", "demo"},
     {"cli"},
     {"__main__"},

@@ -116,6 +116,24 @@ def maps(
     save_maps(Path(run), data, out, images, indices, size, seed)
 
 
+@app.command
+def compare(
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")],
+    out: Path = Path("curves.png"),
+) -> None:
+    """Runs side by side: a table of cost and kNN on the screen, and their curves as a picture.
+
+    Args:
+        runs: directories of runs, four at most
+        out: PNG to write
+    """
+    from lewel.visualize.commands import save_comparison
+
+    if not runs:
+        raise UserError("no run given: lewel compare RUN RUN --out curves.png")
+    save_comparison(runs, out)
+
+
 def main() -> None:
     """The `lewel` command. Exit codes: 0, 2 for a user's mistake, 75 for a run that was asked to stop and saved."""
     try:

@@ -85,12 +85,17 @@ def lewel_b(
     momentum: float = 0.98,
     batchnorm: Literal["running", "batch"] = "running",
     bn_groups: int | None = None,
+    predictor_init: Literal["kaiming", "normal"] = "kaiming",
 ) -> Method:
-    """LEWEL_B: BYOL's term plus dim / groups aligned embeddings with a projector and a predictor of their own."""
-    whole, aligned = Head(hidden, dim), Head(hidden, aligned_dim)
-    terms = (
-        Term(GLOBAL, 1.0 - beta, Maps(), whole, whole, Objective("cosine")),
-        Term(ALIGNED, beta, Maps("coupled", groups, source=GLOBAL), aligned, aligned, Objective("cosine")),
+    """LEWEL_B: BYOL's term plus dim / groups aligned embeddings with a projector and a predictor of their own.
+
+    predictor_init: "kaiming" as published. "normal", BYOL's N(0, 0.01), is for short runs: a small predictor turns
+    quickly, and the encoder does not give up its dimensions meanwhile (docs/log.md).
+    """
+    maps = Maps("coupled", groups, source=GLOBAL)
+    terms = tuple(
+        Term(name, weight, where, Head(hidden, out), Head(hidden, out, init=predictor_init), Objective("cosine"))
+        for name, weight, where, out in ((GLOBAL, 1.0 - beta, Maps(), dim), (ALIGNED, beta, maps, aligned_dim))
     )
     return Method(encoder, terms, _teacher(momentum, batchnorm), "both", bn_groups)
 

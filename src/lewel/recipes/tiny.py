@@ -48,15 +48,13 @@ class _Numbers:
     momentum_contrastive: float = 0.99
     lr_sgd: float = 0.06
     decay_sgd: float = 1e-4
-    momentum_predictive: float = 0.998  # in so few steps a slow target, near the untrained network, teaches most
+    momentum_predictive: float = 0.99
     batchnorm_predictive: Literal["running", "batch"] = "batch"  # EMAN nearly collapses in the first hundred steps
-    lr_lars: float = 0.5
-    decay_lars: float = 1e-6
-    warmup_epochs: int = 1
+    decay_predictive: float = 5e-4
 
 
 TINY = _Numbers("tiny", epochs=8, image_size=64)
-DEMO = _Numbers("demo", epochs=8, image_size=64, batch_size=64, bn_groups=2, lr_sgd=0.03, lr_lars=0.25)
+DEMO = _Numbers("demo", epochs=8, image_size=64, batch_size=64, bn_groups=2, lr_sgd=0.03)
 
 
 def moco_v2_tiny() -> Recipe:
@@ -254,6 +252,7 @@ def _lewel_b(n: _Numbers) -> Method:
         groups=n.groups,
         momentum=n.momentum_predictive,
         batchnorm=n.batchnorm_predictive,
+        predictor_init="normal",
     )
 
 
@@ -264,8 +263,6 @@ def _contrastive(n: _Numbers, row: str, method: Method, note: str = "2 CPU cores
 
 
 def _predictive(n: _Numbers, row: str, method: Method, note: str = "2 CPU cores") -> Recipe:
-    optimizer = Optimizer(
-        "lars", n.lr_lars, n.batch_size, n.decay_lars, warmup_epochs=n.warmup_epochs, decay_per="step"
-    )
+    optimizer = Optimizer("sgd", n.lr_sgd, n.batch_size, n.decay_predictive, exclude="nothing", decay_per="step")
     data = Data(n.image_size, views.gentle(views.small(views.asymmetric(), n.image_size)))
     return Recipe(f"{row}_{n.setting}", method, data, optimizer, n.epochs, note=note)

@@ -1,4 +1,4 @@
-"""`lewel views` and `lewel maps`: from a recipe or a run and a folder to a PNG."""
+"""`lewel views`, `lewel maps` and `lewel compare`: from recipes, runs and folders to a PNG."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from rich.console import Console
 
 from lewel import plan, recipes
 from lewel.data.decode import DecodeError
 from lewel.data.images import Images, is_divided, open_images
 from lewel.errors import UserError
 from lewel.interop import runs
-from lewel.visualize import maps, views
+from lewel.visualize import compare, maps, style, views
 
 
 def save_views(recipe: str, data: str, numbers: plan.Overrides, out: Path, count: int, seed: int) -> None:
@@ -46,6 +47,16 @@ def save_maps(run: Path, data: str, out: Path, count: int, indices: Sequence[int
     print(f"wrote {out}")
 
 
+def save_comparison(directories: Sequence[Path], out: Path) -> None:
+    """The curves of several runs in one picture, and their table on the screen. On a UserError nothing is written."""
+    _check(out)
+    runs = [compare.read(directory) for directory in directories]
+    figure = compare.figure(runs)
+    style.save(figure, out)
+    Console().print(compare.table(runs), highlight=False)
+    print(f"wrote {out}")
+
+
 def pick(images: Images, count: int, seed: int) -> list[Image.Image]:
     """`count` readable images, chosen by the seed, one class after the other where there are classes."""
     order = np.random.default_rng(seed).permutation(len(images))
@@ -64,7 +75,7 @@ def pick(images: Images, count: int, seed: int) -> list[Image.Image]:
     return found
 
 
-def _check(out: Path, count: int) -> None:
+def _check(out: Path, count: int = 1) -> None:
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: a name that ends in .png is needed")
     if not out.parent.is_dir():
