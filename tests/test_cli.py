@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -149,13 +151,27 @@ def test_one_line_and_exit_code_2(name, photos, finished, tmp_path, capsys) -> N
     assert files(finished) == before
 
 
+@pytest.mark.skipif(os.name == "nt", reason="fork and SIGKILL")
 def test_a_run_directory_takes_one_process_at_a_time(finished, photos, capsys) -> None:
     before = files(finished)
-    with locked(finished / ".lock") as free:
+    code = "import os, sys, time; from pathlib import Path; from lewel.engine.files import locked\n"
+    code += "with locked(Path(sys.argv[1])) as free: child = os.fork(); print(free, child, flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code, finished / ".lock"], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    children = [int(holder.stdout.readline().split()[1]) for _ in range(2)]  # the parent says its child, the child 0
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", finished, *SMALL, *PREDICTIVE)
+    try:
+        assert lewel(*command) == 2
+        assert "is in use by another process" in " ".join(capsys.readouterr().err.split())
+        assert files(finished) == before
+    finally:
+        holder.kill()
+        holder.wait()
+    with locked(
+        finished / ".lock"
+    ) as free:  # at once, although a child of the killed process, as its workers, lives on
         assert free
-        assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", finished, *SMALL, *PREDICTIVE) == 2
-    assert "is in use by another process" in " ".join(capsys.readouterr().err.split())
-    assert files(finished) == before
+    os.kill(max(children), signal.SIGKILL)
 
 
 def test_too_many_unreadable_images_stop_the_run_with_a_list(photos, tmp_path, capsys) -> None:

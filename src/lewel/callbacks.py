@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from lewel import config, parallel
-from lewel.data.images import Files, Pixels
+from lewel.data.images import Files, Pixels, evenly
 from lewel.data.loader import SkipLog
 from lewel.engine import checkpoint
 from lewel.engine.identity import Identity
@@ -28,6 +28,8 @@ from lewel.shapes import Skip
 from lewel.visualize import report
 
 log = logging.getLogger(__name__)
+
+MOST_KEYS, MOST_QUERIES = 50_000, 10_000  # one process encodes them while the others wait: a minute or two on a GPU
 
 
 @dataclass
@@ -53,6 +55,8 @@ class Skips:
                     log.warning("skipped %s: %s", skip.path, skip.reason)
             except UserError as error:
                 problem = str(error)
+            except OSError as error:
+                problem = f"{self.log.path} not written: {error.strerror or error}; make room and go on"
         parallel.raise_together(problem)
 
 
@@ -79,16 +83,24 @@ class Knn:
             self.measure(step.number)
 
     def measure(self, step: int) -> None:
+        """Raises UserError on every process where the images cannot be used."""
         if self.queries is None:
             return
+        problem = ""
         if parallel.is_main():
-            top1 = knn_top1(self.encoder, self.keys, self.queries, self.data, self.precision, self.workers)
-            epoch = step / self.steps_per_epoch
-            self.record.write({"step": step, "epoch": epoch, "knn/top1": top1})
-            self.progress.console.print(
-                f"epoch {epoch:g}: kNN top-1 {top1:.2f} % (k = 20, T = 0.07, keys train, queries val)", highlight=False
-            )
-        parallel.barrier()
+            try:
+                self._measure(step, self.queries)
+            except UserError as error:
+                problem = str(error)
+        parallel.raise_together(problem)
+
+    def _measure(self, step: int, queries: Files | Pixels) -> None:
+        keys, queries = evenly(self.keys, MOST_KEYS), evenly(queries, MOST_QUERIES)
+        top1 = knn_top1(self.encoder, keys, queries, self.data, self.precision, self.workers)
+        epoch = step / self.steps_per_epoch
+        self.record.write({"step": step, "epoch": epoch, "knn/top1": top1})
+        used = f"k = 20, T = 0.07, {len(keys)} keys of train, {len(queries)} queries of val"
+        self.progress.console.print(f"epoch {epoch:g}: kNN top-1 {top1:.2f} % ({used})", highlight=False)
 
 
 @dataclass
@@ -110,11 +122,15 @@ class Save:
         if step.number % self.every and not step.last:
             return
         checkpoint.save(self.directory, step.number, self.training, self.identity, self.keep)
+        self.publish(with_report=step.last)
+
+    def publish(self, with_report: bool) -> None:
+        """encoder.safetensors as the encoder is now, and report.html."""
         problem = ""
         if parallel.is_main():
             try:
                 weights.save_encoder(self.encoder, self.directory / "encoder.safetensors", self.facts)
-                if step.last:
+                if with_report:
                     report.write(self.directory)
             except UserError as error:
                 problem = str(error)

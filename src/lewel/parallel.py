@@ -49,6 +49,13 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
     return Place(0, 1, 0, "127.0.0.1", 29500)
 
 
+def processes_here(environment: Mapping[str, str] = os.environ) -> int:
+    """How many of the processes are on this machine, by the launcher's variables; all of them where it does not say."""
+    said = environment.get("LOCAL_WORLD_SIZE") or environment.get("SLURM_STEP_TASKS_PER_NODE", "")
+    number = re.match(r"\d+", said)  # srun: "8(x4)"
+    return int(number[0]) if number else place(environment).world
+
+
 def _named_place(env: Mapping[str, str], rank: str, world: str, local: str, address: str, port: int) -> Place:
     try:
         number, total, on_machine = int(env[rank]), int(env[world]), int(env.get(local, "0"))

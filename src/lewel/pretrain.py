@@ -8,11 +8,12 @@ report.html.
 from __future__ import annotations
 
 import dataclasses
-import logging
+import hashlib
+import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,11 +22,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from lewel import build, callbacks, parallel, plan, recipes
 from lewel.config import Options, Recipe
-from lewel.data.images import Files, Pixels, is_divided, open_images
+from lewel.data.images import Files, Pixels, is_divided, open_images, relabelled
 from lewel.data.loader import SkipLog, batches
 from lewel.data.workers import worker_error
 from lewel.engine import checkpoint, files, precision, record
@@ -41,10 +41,9 @@ from lewel.errors import UserError
 from lewel.interop import weights
 from lewel.model.method import Method
 
-log = logging.getLogger(__name__)
-
 DRY_STEPS = 20
 SAVE_STEPS = 1000  # at most so many steps are lost to a power cut
+LEAST_STEPS = 100  # between checkpoints, in whole epochs: a small folder's epoch is a few steps
 
 
 @dataclass
@@ -74,7 +73,8 @@ class Run:
 
     @property
     def identity(self) -> Identity:
-        content = dataclasses.asdict(self.recipe) | {"seed": self.options.seed, "images": self.plan.images}
+        others = {"seed": self.options.seed, "images": self.plan.images, "accumulate": self.options.accumulate}
+        content = dataclasses.asdict(self.recipe) | others
         return Identity(
             {k: v for k, v in content.items() if k not in ("epochs", "note")}, self.recipe.epochs, parallel.world()
         )
@@ -96,13 +96,32 @@ def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Co
 
 
 def prepare(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
-    """Check and build, in the order of what costs least; writes nothing."""
+    """Check and build, in the order of what costs least; writes nothing.
+
+    Raises UserError on every process for what one of them finds.
+    """
+    run, problem = None, ""
+    try:
+        run = _build(name, options, overrides, console)
+    except UserError as error:
+        problem = str(error)
+    parallel.raise_together(problem)
+    assert run is not None
+    _check_same_images(run.images)
+    parallel.broadcast_([*run.method.parameters(), *run.method.buffers()])
+    if parallel.rank():
+        torch.manual_seed(options.seed + parallel.rank())  # or all processes would draw the same random maps
+    return run
+
+
+def _build(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
     device = precision.device(options.device, parallel.local_rank())
     _check_options(options)
     divided = is_divided(options.data)
     images = open_images(options.data, "train" if divided else None)
     chosen = plan.resolve(recipes.get(name), overrides, len(images), parallel.world(), options.accumulate)
     _check_directory(Path(options.run), chosen.recipe)
+    queries = _queries(options, images) if divided else None
     torch.manual_seed(options.seed)
     method = build.method(chosen.recipe)
     place(method, device).train()
@@ -110,44 +129,63 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
         account = weights.initialise(method, options.init)
         if parallel.is_main():
             console.print(str(account), highlight=False, markup=False)
-    _same_everywhere(method)
     chosen_precision = precision.choose(options.precision, device)
-    optimizer = make_optimizer(method, chosen.recipe.optimizer)
-    return Run(
-        options=options,
-        plan=chosen,
-        images=images,
-        queries=_queries(options, images) if divided else None,
-        precision=chosen_precision,
-        training=Training(method, optimizer, chosen_precision.scaler()),
-        console=console,
-    )
+    training = Training(method, make_optimizer(method, chosen.recipe.optimizer), chosen_precision.scaler())
+    return Run(options, chosen, images, queries, chosen_precision, training, console)
 
 
 def _train(run: Run) -> None:
-    started = checkpoint.latest(run.directory)
-    options, start = run.options, 0
-    if started is not None:
-        start = checkpoint.load(started, run.training, run.identity, options.extend, options.change_processes)
-    handler = record.log_to(run.directory)
-    rows = record.Record(run.directory, start)
-    _write_config(run)
-    total = run.plan.total_steps
-    if start:
-        run.console.print(f"going on at step {start} of {total}", highlight=False)
-    try:
-        with StopRequest() as stop, Progress(total, start, run.console) as progress:
-            knn = _knn(run, rows, progress)
-            if start == 0:
-                knn.measure(0)
-            _steps(run, start, total, [_skips(run), _monitor(run, rows, progress), knn, _save(run)], stop)
+    options, total = run.options, run.plan.total_steps
+    with ExitStack() as opened:
+        _on_main(run, lambda: opened.enter_context(record.logging_to(run.directory, run.console)))
+        found, start = checkpoint.latest(run.directory), 0
+        if found is not None:
+            start = checkpoint.load(found, run.training, run.identity, options.extend, options.change_processes)
+        rows = opened.enter_context(_record(run, start))
+        try:
+            with StopRequest() as stop, Progress(total, start, run.console) as progress:
+                knn, save = _knn(run, rows, progress), _save(run)
+                if start == 0:
+                    knn.measure(0)
+                if start >= total:
+                    save.publish(with_report=True)  # a kill may have come between the last checkpoint and these
+                _steps(run, start, total, [_skips(run), _monitor(run, rows, progress), knn, save], stop)
+        except RuntimeError as error:  # PyTorch raises the death of a data worker from a signal handler, anywhere
+            raise worker_error(error) or error from error
         _say_what_was_written(run)
-    except RuntimeError as error:  # PyTorch raises the death of a data worker from a signal handler, anywhere
-        raise worker_error(error) or error from error
+
+
+@contextmanager
+def _record(run: Run, start: int) -> Iterator[record.Record]:
+    """The run's record from step `start` on, and its config.yaml."""
+    rows: list[record.Record] = []
+
+    def write() -> None:
+        rows.append(record.Record(run.directory, start))
+        _write_config(run)
+
+    _on_main(run, write)
+    if not rows:
+        rows.append(record.Record(run.directory, start))  # of another process: it writes nothing
+    if start and parallel.is_main():
+        run.console.print(f"going on at step {start} of {run.plan.total_steps}", highlight=False)
+    try:
+        yield rows[0]
     finally:
-        rows.close()
-        logging.getLogger("lewel").removeHandler(handler)
-        handler.close()
+        rows[0].close()
+
+
+def _on_main(run: Run, work: Callable[[], object]) -> None:
+    """Do it on process 0; what goes wrong there is raised as a UserError on every process, so that none waits."""
+    problem = ""
+    if parallel.is_main():
+        try:
+            work()
+        except UserError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = f"--run {run.directory} cannot be written ({error.strerror}); make room, or give another --run"
+    parallel.raise_together(problem)
 
 
 def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRequest | None = None) -> None:
@@ -187,12 +225,15 @@ def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRe
 
 
 def _workers(run: Run) -> int:
-    """By default: on a CPU one, the other cores compute; for a GPU this process's share of the cores, at most 16."""
+    """By default: on a CPU one, the other cores compute; for a GPU this process's share of the machine, at most 16."""
     if run.options.workers is not None:
         return run.options.workers
     if run.precision.device.type == "cpu":
         return 1
-    return max(1, min(16, (os.cpu_count() or 1) // parallel.world()))
+    everything = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else everything
+    bound = cores < everything  # srun has given this process cores of its own
+    return max(1, min(16, cores if bound else cores // parallel.processes_here()))
 
 
 def _skips(run: Run) -> callbacks.Skips:
@@ -216,7 +257,8 @@ def _knn(run: Run, rows: record.Record, progress: Progress) -> callbacks.Knn:
 def _save(run: Run) -> callbacks.Save:
     data, options = run.recipe.data, run.options
     facts = {"recipe": run.recipe.name, "image_size": data.image_size, "mean": data.mean, "std": data.std}
-    every = options.save_every or min(run.plan.steps_per_epoch, SAVE_STEPS)
+    steps = run.plan.steps_per_epoch
+    every = options.save_every or min(math.ceil(LEAST_STEPS / steps) * steps, SAVE_STEPS)
     return callbacks.Save(
         run.directory, run.training, run.identity, run.method.online.encoder, facts, every, options.keep
     )
@@ -271,7 +313,7 @@ def _queries(options: Options, images: Files | Pixels) -> Files | Pixels | None:
     if images.labels is None or options.knn_every == 0:
         return None
     queries = open_images(options.data, "val")
-    return queries if queries.labels is not None else None
+    return relabelled(queries, images.classes or []) if queries.labels is not None else None
 
 
 def _check_directory(run: Path, recipe: Recipe) -> None:
@@ -288,18 +330,22 @@ def _check_directory(run: Path, recipe: Recipe) -> None:
             )
 
 
-def _same_everywhere(module: nn.Module) -> None:
-    """All processes start from process 0's tensors."""
-    parallel.broadcast_([*module.parameters(), *module.buffers()])
+def _check_same_images(images: Files | Pixels) -> None:
+    """All processes must see the same images in the same order: each takes its share of one permutation."""
+    if parallel.world() == 1:
+        return
+    names = "\0".join(images.names) if isinstance(images, Files) else ""
+    seen = f"{len(images)} images, digest {hashlib.sha256(names.encode(errors='surrogateescape')).hexdigest()[:12]}"
+    found = parallel.all_gather_objects([seen])
+    if len(set(found)) > 1:
+        told = "; ".join(f"process {rank}: {what}" for rank, what in enumerate(found))
+        raise UserError(f"--data is not the same on all processes ({told}); give all machines the same files")
 
 
 def _write_config(run: Run) -> None:
-    if parallel.is_main():
-        facts = (
-            f"seed {run.options.seed}, {run.plan.images} images, {parallel.world()} process(es), {run.precision.name}"
-        )
-        head = f"# {' '.join(sys.argv)}\n# {facts}\n"
-        files.replace(run.directory / "config.yaml", (head + plan.to_yaml(run.recipe)).encode())
+    facts = f"seed {run.options.seed}, {run.plan.images} images, {parallel.world()} process(es), {run.precision.name}"
+    head = f"# {' '.join(sys.argv)}\n# {facts}\n"
+    files.replace(run.directory / "config.yaml", (head + plan.to_yaml(run.recipe)).encode())
 
 
 # -- words ----------------------------------------------------------------------------------------------------------

@@ -256,11 +256,20 @@ def test_more_than_one_percent_stops(tmp_path: Path) -> None:
         log.add([Skip("3.jpg", "text")])
     assert str(caught.value) == (
         "4 of 300 images cannot be read, more than 1%: 0.jpg: empty file; 1.jpg: empty file; 2.jpg: empty file; ... "
-        f"(all in {tmp_path / 'skipped.jsonl'}); repair or remove them"
+        f"(all in {tmp_path / 'skipped.jsonl'}); "
+        "repair them and go on, or remove them and give another --run"
     )
     assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 4
+
+
+def test_mended_images_do_not_count_against_the_next_start(tmp_path: Path) -> None:
+    skips = [Skip(f"{number}.jpg", "empty file") for number in range(4)]
     with pytest.raises(UserError, match="4 of 300"):
-        SkipLog(tmp_path / "skipped.jsonl", 300).add([])
+        SkipLog(tmp_path / "skipped.jsonl", 300).add(skips)
+    again = SkipLog(tmp_path / "skipped.jsonl", 300)
+    assert again.add(skips[:3]) == []
+    with pytest.raises(UserError, match="4 of 300"):
+        again.add(skips[3:])
 
 
 # -- workers

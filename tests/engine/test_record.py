@@ -15,7 +15,7 @@ from toy import batches, train, training
 from lewel.engine import files
 from lewel.engine.monitor import Monitor
 from lewel.engine.progress import Progress, duration, summary
-from lewel.engine.record import Record, log_to, read
+from lewel.engine.record import Record, logging_to, read
 from lewel.errors import UserError
 
 
@@ -79,12 +79,16 @@ def test_replace_leaves_the_old_or_the_new_file(tmp_path: Path, monkeypatch: pyt
     assert path.read_bytes() == b"new"
 
 
-def test_the_log_file_has_the_package_s_messages(tmp_path: Path) -> None:
-    handler = log_to(tmp_path)
-    logging.getLogger("lewel.engine").warning("a name in bytes: %s", "b\udcff.jpg")
-    logging.getLogger("lewel").removeHandler(handler)
-    handler.close()
-    assert "WARNING a name in bytes: b\\udcff.jpg" in (tmp_path / "train.log").read_text()
+def test_messages_go_to_the_log_file_and_warnings_to_the_screen_too(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    with logging_to(tmp_path, Console(file=screen)):
+        logging.getLogger("lewel.engine").warning("a name in bytes: %s", "b\udcff.jpg")
+        logging.getLogger("lewel.engine").info("for the file alone")
+    logging.getLogger("lewel.engine").warning("after the run")
+    written = (tmp_path / "train.log").read_text()
+    assert "WARNING a name in bytes: b\\udcff.jpg" in written and "INFO for the file alone" in written
+    assert screen.getvalue() == "warning: a name in bytes: b\\udcff.jpg\n"
+    assert "after the run" not in written
 
 
 def monitored(run: Path, console: Console, nan_at: tuple[int, ...] = ()) -> list[dict]:

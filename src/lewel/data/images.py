@@ -124,6 +124,17 @@ def relabelled(images: Files | Pixels, classes: list[str]) -> Files | Pixels:
     return replace(images, labels=numbers[images.labels], classes=classes)
 
 
+def evenly(images: Files | Pixels, most: int) -> Files | Pixels:
+    """At most so many of the images, evenly over their order, and so over the classes of a folder."""
+    if len(images) <= most:
+        return images
+    chosen = np.linspace(0, len(images) - 1, most).round().astype(np.int64)
+    labels = None if images.labels is None else images.labels[chosen]
+    if isinstance(images, Files):
+        return replace(images, names=[images.names[i] for i in chosen], labels=labels)
+    return replace(images, pixels=images.pixels[chosen], labels=labels)
+
+
 def is_divided(path: str | os.PathLike[str]) -> bool:
     """Whether `open_images(path, "val")` has something to open."""
     where = Path(path)

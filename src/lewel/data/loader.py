@@ -245,7 +245,7 @@ def normalise(
 
 
 class SkipLog:
-    """`skipped.jsonl`: every unreadable image once, over all starts of a run; too many end it.
+    """`skipped.jsonl`: every unreadable image once, over all starts of a run; too many since this start end it.
 
     path: the file, read if it is there. total: images in the data set.
     """
@@ -255,6 +255,7 @@ class SkipLog:
     def __init__(self, path: str | os.PathLike[str], total: int) -> None:
         self.path, self.total = Path(path), total
         self.reasons: dict[str, str] = {}
+        self.met: dict[str, str] = {}  # since this start: those of earlier ones may be mended
         if self.path.exists():
             self._reload()
 
@@ -269,11 +270,13 @@ class SkipLog:
 
     def add(self, skips: Iterable[Skip]) -> list[Skip]:
         """Note the images that are new, and return those. Raises UserError above 1 % of the data set."""
+        skips = list(skips)
+        self.met |= {skip.path: skip.reason for skip in skips}
         new = list({skip.path: skip for skip in skips if skip.path not in self.reasons}.values())
         if new:
             self.reasons.update(new)
             self._append("".join(json.dumps(skip._asdict(), ensure_ascii=False) + "\n" for skip in new))
-        if len(self.reasons) > self.LIMIT * self.total:
+        if len(self.met) > self.LIMIT * self.total:
             raise UserError(self._too_many())
         return new
 
@@ -282,8 +285,9 @@ class SkipLog:
             file.write(text)
 
     def _too_many(self) -> str:
-        first = "; ".join(f"{path}: {reason}" for path, reason in islice(self.reasons.items(), 3))
+        first = "; ".join(f"{path}: {reason}" for path, reason in islice(self.met.items(), 3))
         return (
-            f"{len(self.reasons)} of {self.total} images cannot be read, more than {self.LIMIT:.0%}: {first}"
-            f"{'; ...' if len(self.reasons) > 3 else ''} (all in {printable(self.path)}); repair or remove them"
+            f"{len(self.met)} of {self.total} images cannot be read, more than {self.LIMIT:.0%}: {first}"
+            f"{'; ...' if len(self.met) > 3 else ''} (all in {printable(self.path)}); "
+            "repair them and go on, or remove them and give another --run"
         )

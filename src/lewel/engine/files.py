@@ -45,8 +45,8 @@ def sync_directory(path: Path) -> None:
 def locked(path: Path) -> Iterator[bool]:
     """Hold the file at `path` for this process alone; False where another process holds it.
 
-    The system lets go when the process ends, however it ends. Where the file system knows no locks the answer is True.
-    Raises OSError where the file cannot be made.
+    The system lets go when the process ends, however it ends; its data workers, which may outlive it by seconds, do not
+    inherit the lock. Where the file system knows no locks the answer is True. Raises OSError where no file can be made.
     """
     with open(path, "ab") as file:
         free = True
@@ -58,7 +58,7 @@ def locked(path: Path) -> Iterator[bool]:
             else:
                 import fcntl
 
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             free = False
         except OSError:

@@ -126,8 +126,10 @@ def verdict(history: Sequence[Mapping[str, Any]], warmup_steps: int = 0, bn_imag
     if not history:
         return Verdict("warming up", "")
     row, recent = history[-1], history[-LASTING:]
-    if any(name in row and not _finite(row[name]) for name in ("loss", "gradient_norm")):
+    if "loss" in row and not _finite(row["loss"]):
         return Verdict("collapsing", f"the loss is not finite; {_cause(history, bn_images)}")
+    if len(recent) == LASTING and all("gradient_norm" in r and not _finite(r["gradient_norm"]) for r in recent):
+        return Verdict("collapsing", f"the gradient is not finite; {_cause(history, bn_images)}")
     low = _low_terms(recent)
     if row.get("step", 0) <= warmup_steps or len(history) < LASTING:
         return Verdict("warming up", f"the {low[0]} embeddings are close together, as is usual now" if low else "")

@@ -25,6 +25,11 @@ def compare(saved: Identity, now: Identity, extend: bool = False, change_process
     differing = [
         f"{key} {was.get(key)} -> {is_now.get(key)}" for key in sorted(was | is_now) if was.get(key) != is_now.get(key)
     ]
+    if was.get("images") != is_now.get("images"):
+        raise UserError(
+            f"the run directory's run has {was.get('images')} images, the data now {is_now.get('images')}; "
+            "restore them, or give another --run (--init DIR/encoder.safetensors starts it from this run's encoder)"
+        )
     if differing:
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
         raise UserError(

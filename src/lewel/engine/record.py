@@ -6,9 +6,12 @@ import importlib.util
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from lewel import parallel
 from lewel.engine import files
@@ -78,17 +81,39 @@ def read(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def log_to(run: Path) -> logging.Handler:
-    """Append the package's log messages to train.log, with the time; returns the handler, to be removed at the end."""
+@contextmanager
+def logging_to(run: Path, console: Console) -> Iterator[None]:
+    """On process 0 the package's messages go to train.log, with the time, and its warnings to the console too.
+
+    Raises OSError where train.log cannot be opened.
+    """
     if not parallel.is_main():
-        return logging.NullHandler()
-    run.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(run / "train.log", encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("lewel")
-    logger.addHandler(handler)
+        yield
+        return
+    file = logging.FileHandler(run / "train.log", encoding="utf-8", errors="backslashreplace")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger, handlers = logging.getLogger("lewel"), (file, _OnScreen(console))
+    for handler in handlers:
+        logger.addHandler(handler)
     logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
-    return handler
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+class _OnScreen(logging.Handler):
+    """Warnings on the console that the progress line is on, above it."""
+
+    def __init__(self, console: Console):
+        super().__init__(logging.WARNING)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{record.levelname.lower()}: {record.getMessage()}".encode(errors="backslashreplace").decode()
+        self.console.print(text, style="yellow", markup=False, highlight=False)
 
 
 def _line(row: Mapping[str, Any]) -> str:
