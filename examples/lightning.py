@@ -3,9 +3,9 @@
     python examples/lightning.py lewel_b_tiny IMAGES
 
 What Lightning's loop has to do for a method: `before_step` before the forward pass (MoCo's moving average), and
-`after_step` with the forward's second result after the optimizer's step (BYOL's moving average, the queue). On several
-GPUs give the Trainer `strategy=DDPStrategy(broadcast_buffers=False)`, or DDP overwrites the queue. Leave
-`accumulate_grad_batches` at 1. `lewel pretrain` does more: exact resuming, health checks, rejected steps.
+`after_step` with the forward's second result after the optimizer's step (BYOL's moving average, the queue). For one
+process: SyncBN, ShuffleBN and the targets' statistics over several are arranged by `lewel pretrain`, which also does
+exact resuming, health checks and rejected steps. Leave `accumulate_grad_batches` at 1.
 """
 
 from __future__ import annotations

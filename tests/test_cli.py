@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -72,6 +74,13 @@ def test_the_same_command_again_changes_no_weight(finished, photos) -> None:
     before = files(finished / "checkpoints"), (finished / "encoder.safetensors").read_bytes()
     assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", finished, *SMALL, *PREDICTIVE) == 0
     assert before == (files(finished / "checkpoints"), (finished / "encoder.safetensors").read_bytes())
+
+
+def test_a_kill_between_the_last_checkpoint_and_the_encoder_is_made_good(finished, photos) -> None:
+    before = (finished / "encoder.safetensors").read_bytes()
+    (finished / "encoder.safetensors").write_bytes(b"of an earlier step")
+    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", finished, *SMALL, *PREDICTIVE) == 0
+    assert (finished / "encoder.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("method", ["moco_v2", "byol", "lewel_m"])
@@ -203,6 +212,42 @@ def test_help_imports_nothing_heavy(command) -> None:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code % [*command, "--help"]], check=True, capture_output=True)
     assert time.perf_counter() - began < 5
+
+
+def two_processes(*commands: list[object]) -> list[tuple[int, str]]:
+    """Exit code and standard error of `lewel pretrain` started as a launcher starts it, one process a command."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "lewel", "pretrain", *map(str, command)],
+            env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, command in enumerate(commands)
+    ]
+    return [(process.wait(), said) for process, said in ((p, p.communicate()[1]) for p in started)]
+
+
+def test_two_processes_keep_one_record(photos, tmp_path) -> None:
+    command = ["lewel_m_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, "--bn-groups", "2", "--epochs", "1"]
+    assert [code for code, _ in two_processes(command, command)] == [0, 0]
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "knn/top1" in row] == [0, 2]
+    assert "2 process(es)" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_two_processes_that_see_other_images_both_stop(photos, tmp_path) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    next((tmp_path / "photos" / "train").rglob("*.jpg")).unlink()
+    common = ["--run", tmp_path / "run", *SMALL, "--bn-groups", "2"]
+    ends = two_processes(*(["lewel_m_tiny", "--data", data, *common] for data in (photos, tmp_path / "photos")))
+    assert [code for code, _ in ends] == [2, 2]
+    assert all("--data is not the same on all processes" in said for _, said in ends)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import json
 import os
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -41,6 +42,21 @@ def images(seed: int, case: dict) -> torch.Tensor:
     return torch.from_numpy(np.random.RandomState(seed).standard_normal(case["image"]))
 
 
+def excluded(said: str) -> Literal["bias_and_bn", "bias_and_backbone_bn", "nothing"]:
+    """What the optimizer leaves alone, in the recording's words."""
+    words = said.lower()
+    if words.startswith("nothing"):
+        return "nothing"
+    assert "batchnorm weights" in words and "all biases" in words, f"a recording that excludes {said!r}: say it in ours"
+    return "bias_and_backbone_bn" if "backbone" in words else "bias_and_bn"
+
+
+def both_views(case: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two views of the BYOL-like cases, the same at every step."""
+    first, second = case.get("image_seeds", (101, 202))
+    return images(first, case), images(second, case)
+
+
 def recipe(case: dict) -> config.Recipe:
     encoder = config.Encoder(case["backbone"])
     dim, opt = case["embed_dim"], case["optimizer"]
@@ -68,7 +84,7 @@ def recipe(case: dict) -> config.Recipe:
         weight_decay=opt["weight_decay"],
         momentum=opt["momentum"],
         trust_coefficient=opt.get("trust_coefficient", 0.001),
-        exclude="bias_and_bn" if opt["name"] == "LARS" else "nothing",
+        exclude=excluded(opt.get("excluded", "nothing")),
     )
     return config.Recipe("golden", method, DATA, optimizer, epochs=1)
 
@@ -135,8 +151,8 @@ MOCO_LIKE = [name for name, case in CASES.items() if "queue" in case]
 @pytest.mark.parametrize("name", [name for name in BYOL_LIKE if "first_forward" in CASES[name]])
 def test_first_forward(name):
     run = Run(CASES[name])
-    online = run.method.online(images(101, run.case))
-    target = run.method.target([images(202, run.case)], 0)[0]
+    view1, view2 = both_views(run.case)
+    online, target = run.method.online(view1), run.method.target([view2], 0)[0]
     height, width = online.features.size
     found = {
         "feature_map_view1": online.features.tokens.transpose(1, 2).unflatten(2, (height, width)),
@@ -154,7 +170,7 @@ def test_steps_lewel_b_and_byol(name):
     run = Run(CASES[name])
     total = run.case["ema"]["total_steps"]
     for number, step in enumerate(run.case["steps"]):
-        loss = run.step(number, total, step["lr"], images(101, run.case), images(202, run.case))
+        loss = run.step(number, total, step["lr"], *both_views(run.case))
         agree(loss, step["loss"], f"loss of step {number}")
         parameters = dict(run.method.named_parameters())
         for tensor, norm in step["grad_norm"].items():

@@ -20,6 +20,19 @@ from lewel.errors import UserError
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(parallel.__file__).parents[1])}
 
 
+@pytest.mark.parametrize(
+    ("variables", "number"),
+    [
+        ({"LOCAL_WORLD_SIZE": "4", "RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1"}, 4),
+        ({"SLURM_STEP_TASKS_PER_NODE": "8(x4)", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "32"}, 8),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, 2),
+        ({}, 1),
+    ],
+)
+def test_processes_on_this_machine(variables: dict[str, str], number: int) -> None:
+    assert parallel.processes_here(variables) == number
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lewel.data.images import Pixels, is_divided, open_images, relabelled
+from lewel.data.images import Pixels, evenly, is_divided, open_images, relabelled
 from lewel.errors import UserError
 
 
@@ -244,3 +244,12 @@ def test_wrong_cifar(tmp_path: Path) -> None:
         open_images(tmp_path)
     with pytest.raises(UserError, match=r"looked for CIFAR-10's test_batch\.bin"):
         open_images(tmp_path, "val")
+
+
+def test_a_part_is_spread_evenly_over_the_classes() -> None:
+    labels = np.repeat(np.arange(4), 50)
+    images = Pixels("here", np.arange(200, dtype=np.uint8).reshape(200, 1, 1, 1).repeat(3, 3), labels, list("abcd"))
+    part = evenly(images, 40)
+    assert part.labels is not None and np.bincount(part.labels).tolist() == [10, 10, 10, 10]
+    assert [part.read(i).getpixel((0, 0))[0] // 50 for i in range(40)] == part.labels.tolist()
+    assert evenly(images, 200) is images

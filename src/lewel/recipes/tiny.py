@@ -34,27 +34,30 @@ ENCODER = Encoder("resnet18", "imagenet")
 
 @dataclass(frozen=True)
 class _Numbers:
-    """All numbers of a CPU setting."""
+    """All numbers of a CPU setting: `contrastive` for MoCo v2 and LEWEL_M, `predictive` for BYOL and LEWEL_B."""
 
     setting: str
     epochs: int
     image_size: int
-    batch_size: int = 128
+    batch_contrastive: int = 64
+    batch_predictive: int = 128
     hidden: int = 512
     dim: int = 128
     groups: int = 4
-    bn_groups: int = 4  # ShuffleBN: groups of 32 images
+    bn_groups: int = 2  # ShuffleBN: groups of 32 images
     queue_share: float = 0.05
-    momentum_contrastive: float = 0.99
-    lr_sgd: float = 0.06
-    decay_sgd: float = 1e-4
-    momentum_predictive: float = 0.99
-    batchnorm_predictive: Literal["running", "batch"] = "batch"  # EMAN nearly collapses in the first hundred steps
+    momentum: float = 0.99
+    lr_contrastive: float = 0.03
+    lr_predictive: float = 0.06
+    decay_contrastive: float = 1e-4
     decay_predictive: float = 5e-4
+    warmup_predictive: int = 1
+    batchnorm_predictive: Literal["running", "batch"] = "batch"  # EMAN nearly collapses in the first hundred steps
+    predictor_init: Literal["kaiming", "normal"] = "normal"  # or the encoder loses most of its dimensions in as many
 
 
 TINY = _Numbers("tiny", epochs=8, image_size=64)
-DEMO = _Numbers("demo", epochs=8, image_size=64, batch_size=64, bn_groups=2, lr_sgd=0.03)
+DEMO = _Numbers("demo", epochs=8, image_size=64, batch_predictive=64, lr_predictive=0.03)
 
 
 def moco_v2_tiny() -> Recipe:
@@ -109,7 +112,7 @@ def moco_v2_demo() -> Recipe:
     """MoCo v2 on made scenes, minutes on 2 CPU cores.
 
     Paper: none
-    Command: lewel pretrain moco_v2_demo --data scenes --run moco_v2
+    Command: lewel pretrain moco_v2_demo --data lewel-demo/images --run moco_v2
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -121,7 +124,7 @@ def byol_demo() -> Recipe:
     """BYOL on made scenes, minutes on 2 CPU cores.
 
     Paper: none
-    Command: lewel pretrain byol_demo --data scenes --run byol
+    Command: lewel pretrain byol_demo --data lewel-demo/images --run byol
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -133,7 +136,7 @@ def lewel_m_demo() -> Recipe:
     """LEWEL_M on made scenes, minutes on 2 CPU cores.
 
     Paper: none
-    Command: lewel pretrain lewel_m_demo --data scenes --run lewel_m
+    Command: lewel pretrain lewel_m_demo --data lewel-demo/images --run lewel_m
     Cost: 1.5 min on 2 Zen 5 cores in bf16, 3 min in fp32 with AVX2
     Expected: nothing published
     Measured: kNN 35.8 -> 36.8, linear probe 38.8 -> 49.8 (n = 1)
@@ -145,7 +148,7 @@ def lewel_b_demo() -> Recipe:
     """LEWEL_B on made scenes, minutes on 2 CPU cores.
 
     Paper: none
-    Command: lewel pretrain lewel_b_demo --data scenes --run lewel_b
+    Command: lewel pretrain lewel_b_demo --data lewel-demo/images --run lewel_b
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -220,7 +223,7 @@ def moco_v2_extra_head_tiny() -> Recipe:
 
 def _moco_v2(n: _Numbers) -> Method:
     return methods.moco_v2(
-        ENCODER, hidden=n.hidden, dim=n.dim, queue=n.batch_size, momentum=n.momentum_contrastive, bn_groups=n.bn_groups
+        ENCODER, hidden=n.hidden, dim=n.dim, queue=n.batch_contrastive, momentum=n.momentum, bn_groups=n.bn_groups
     )
 
 
@@ -231,16 +234,14 @@ def _lewel_m(n: _Numbers) -> Method:
         dim=n.dim,
         aligned_dim=n.dim,
         groups=n.groups,
-        queue=n.batch_size,
-        momentum=n.momentum_contrastive,
+        queue=n.batch_contrastive,
+        momentum=n.momentum,
         bn_groups=n.bn_groups,
     )
 
 
 def _byol(n: _Numbers) -> Method:
-    return methods.byol(
-        ENCODER, hidden=n.hidden, dim=n.dim, momentum=n.momentum_predictive, batchnorm=n.batchnorm_predictive
-    )
+    return methods.byol(ENCODER, hidden=n.hidden, dim=n.dim, momentum=n.momentum, batchnorm=n.batchnorm_predictive)
 
 
 def _lewel_b(n: _Numbers) -> Method:
@@ -250,19 +251,29 @@ def _lewel_b(n: _Numbers) -> Method:
         dim=n.dim,
         aligned_dim=n.dim,
         groups=n.groups,
-        momentum=n.momentum_predictive,
+        momentum=n.momentum,
         batchnorm=n.batchnorm_predictive,
-        predictor_init="normal",
+        predictor_init=n.predictor_init,
     )
 
 
 def _contrastive(n: _Numbers, row: str, method: Method, note: str = "2 CPU cores") -> Recipe:
-    optimizer = Optimizer("sgd", n.lr_sgd, n.batch_size, n.decay_sgd, exclude="nothing", decay_per="step")
+    optimizer = Optimizer(
+        "sgd", n.lr_contrastive, n.batch_contrastive, n.decay_contrastive, exclude="nothing", decay_per="step"
+    )
     data = Data(n.image_size, views.gentle(views.small(views.symmetric(), n.image_size)))
     return Recipe(f"{row}_{n.setting}", method, data, optimizer, n.epochs, n.queue_share, note)
 
 
 def _predictive(n: _Numbers, row: str, method: Method, note: str = "2 CPU cores") -> Recipe:
-    optimizer = Optimizer("sgd", n.lr_sgd, n.batch_size, n.decay_predictive, exclude="nothing", decay_per="step")
+    optimizer = Optimizer(
+        "sgd",
+        n.lr_predictive,
+        n.batch_predictive,
+        n.decay_predictive,
+        exclude="nothing",
+        warmup_epochs=n.warmup_predictive,
+        decay_per="step",
+    )
     data = Data(n.image_size, views.gentle(views.small(views.asymmetric(), n.image_size)))
     return Recipe(f"{row}_{n.setting}", method, data, optimizer, n.epochs, note=note)
