@@ -16,7 +16,7 @@ LAYERS = (
     {"build"},
     {"interop"},
     {"evaluate", "visualize"},
-    {"callbacks"},
+    {"callbacks", "run"},
     {"pretrain", "demo"},
     {"cli"},
     {"__main__"},

@@ -7,15 +7,12 @@ report.html.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,61 +20,23 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lewel import build, callbacks, parallel, plan, recipes
-from lewel.config import Options, Recipe
-from lewel.data.images import Files, Pixels, is_divided, open_images, relabelled
+from lewel import callbacks, parallel, plan
+from lewel.config import Options
 from lewel.data.loader import SkipLog, batches
 from lewel.data.workers import worker_error
 from lewel.engine import checkpoint, files, precision, record
-from lewel.engine.identity import Identity
-from lewel.engine.loop import Callback, Step, place, train
+from lewel.engine.loop import Callback, Step, train
 from lewel.engine.monitor import Monitor
-from lewel.engine.optim import make_optimizer
 from lewel.engine.progress import Progress, duration
 from lewel.engine.schedule import warmup_cosine
 from lewel.engine.signals import StopRequest
-from lewel.engine.state import Training
 from lewel.errors import UserError
-from lewel.interop import weights
-from lewel.model.method import Method
+from lewel.run import Run, prepare
+from lewel.shapes import Skip
 
 DRY_STEPS = 20
 SAVE_STEPS = 1000  # at most so many steps are lost to a power cut
 LEAST_STEPS = 100  # between checkpoints, in whole epochs: a small folder's epoch is a few steps
-
-
-@dataclass
-class Run:
-    """A run, checked and built, before its first step."""
-
-    options: Options
-    plan: plan.Plan
-    images: Files | Pixels
-    queries: Files | Pixels | None  # the labelled val split, where there is one
-    precision: precision.Precision
-    training: Training
-    console: Console
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.plan.recipe
-
-    @property
-    def method(self) -> Method:
-        assert isinstance(self.training.module, Method)
-        return self.training.module
-
-    @property
-    def directory(self) -> Path:
-        return Path(self.options.run)
-
-    @property
-    def identity(self) -> Identity:
-        others = {"seed": self.options.seed, "images": self.plan.images, "accumulate": self.options.accumulate}
-        content = dataclasses.asdict(self.recipe) | others
-        return Identity(
-            {k: v for k, v in content.items() if k not in ("epochs", "note")}, self.recipe.epochs, parallel.world()
-        )
 
 
 def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Console | None = None) -> None:
@@ -93,45 +52,6 @@ def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Co
         else:
             with _alone(run.directory):
                 _train(run)
-
-
-def prepare(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
-    """Check and build, in the order of what costs least; writes nothing.
-
-    Raises UserError on every process for what one of them finds.
-    """
-    run, problem = None, ""
-    try:
-        run = _build(name, options, overrides, console)
-    except UserError as error:
-        problem = str(error)
-    parallel.raise_together(problem)
-    assert run is not None
-    _check_same_images(run.images)
-    parallel.broadcast_([*run.method.parameters(), *run.method.buffers()])
-    if parallel.rank():
-        torch.manual_seed(options.seed + parallel.rank())  # or all processes would draw the same random maps
-    return run
-
-
-def _build(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
-    device = precision.device(options.device, parallel.local_rank())
-    _check_options(options)
-    divided = is_divided(options.data)
-    images = open_images(options.data, "train" if divided else None)
-    chosen = plan.resolve(recipes.get(name), overrides, len(images), parallel.world(), options.accumulate)
-    _check_directory(Path(options.run), chosen.recipe)
-    queries = _queries(options, images) if divided else None
-    torch.manual_seed(options.seed)
-    method = build.method(chosen.recipe)
-    place(method, device).train()
-    if options.init != "random":
-        account = weights.initialise(method, options.init)
-        if parallel.is_main():
-            console.print(str(account), highlight=False, markup=False)
-    chosen_precision = precision.choose(options.precision, device)
-    training = Training(method, make_optimizer(method, chosen.recipe.optimizer), chosen_precision.scaler())
-    return Run(options, chosen, images, queries, chosen_precision, training, console)
 
 
 def _train(run: Run) -> None:
@@ -264,7 +184,7 @@ def _save(run: Run) -> callbacks.Save:
     )
 
 
-# -- checks ---------------------------------------------------------------------------------------------------------
+# -- one process for all, one run a directory ------------------------------------------------------------------------
 
 
 @contextmanager
@@ -292,54 +212,6 @@ def _alone(directory: Path) -> Iterator[None]:
                 problem = f"--run {directory} cannot be written ({error.strerror}); give another --run"
         parallel.raise_together(problem)
         yield
-
-
-def _check_options(options: Options) -> None:
-    for name, least in (
-        ("keep", 1),
-        ("save_every", 1),
-        ("log_every", 1),
-        ("knn_every", 0),
-        ("workers", 0),
-        ("seed", 0),
-    ):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} {value}: must be {least} or more")
-
-
-def _queries(options: Options, images: Files | Pixels) -> Files | Pixels | None:
-    """The val split for kNN, when both splits have labels."""
-    if images.labels is None or options.knn_every == 0:
-        return None
-    queries = open_images(options.data, "val")
-    return relabelled(queries, images.classes or []) if queries.labels is not None else None
-
-
-def _check_directory(run: Path, recipe: Recipe) -> None:
-    """A run directory belongs to one recipe, also before its first checkpoint."""
-    if run.exists() and not run.is_dir():
-        raise UserError(f"--run {run} is a file; give a directory, new or of the run to go on with")
-    config = run / "config.yaml"
-    if config.exists() and not any((run / "checkpoints").glob("step-*")):
-        there = plan.from_yaml(config.read_text(encoding="utf-8"))
-        if plan.fingerprint(there) != plan.fingerprint(recipe):
-            raise UserError(
-                f"--run {run} is of {there.name} with other numbers; give the recipe and flags in its config.yaml, "
-                "or another --run"
-            )
-
-
-def _check_same_images(images: Files | Pixels) -> None:
-    """All processes must see the same images in the same order: each takes its share of one permutation."""
-    if parallel.world() == 1:
-        return
-    names = "\0".join(images.names) if isinstance(images, Files) else ""
-    seen = f"{len(images)} images, digest {hashlib.sha256(names.encode(errors='surrogateescape')).hexdigest()[:12]}"
-    found = parallel.all_gather_objects([seen])
-    if len(set(found)) > 1:
-        told = "; ".join(f"process {rank}: {what}" for rank, what in enumerate(found))
-        raise UserError(f"--data is not the same on all processes ({told}); give all machines the same files")
 
 
 def _write_config(run: Run) -> None:
@@ -375,21 +247,28 @@ def _describe(run: Run) -> None:
 
 
 def _dry_run(run: Run) -> None:
-    """Time a few steps and say what the whole would take. Nothing is written."""
+    """Check the checkpoint to go on from, time a few steps, say what the whole would take. Nothing is written."""
+    found = checkpoint.latest(run.directory)
+    if found is not None:
+        checkpoint.load(found, run.training, run.identity, run.options.extend, run.options.change_processes)
     steps = min(DRY_STEPS, run.plan.total_steps)
     times: list[float] = []
-    _steps(run, 0, steps, [lambda step: times.append(_finished(step))])
-    spans = sorted(b - a for a, b in pairwise(times))
-    if not parallel.is_main() or not spans:
+    skipped: list[Skip] = []
+    _steps(run, 0, steps, [lambda step: times.append(_finished(step)), lambda step: skipped.extend(step.batch.skipped)])
+    if not parallel.is_main():
         return
+    spans = sorted(b - a for a, b in pairwise(times)) or [float("nan")]
     median = spans[len(spans) // 2]
     run.console.print(
         f"dry run: {steps} steps, {median:.3f} s a step (median), "
         f"{run.recipe.optimizer.batch_size / median:.0f} images/s, "
         f"peak memory {_peak_memory_gb(run.precision.device):.1f} GB; all {run.plan.total_steps} steps take about "
-        f"{duration(run.plan.total_steps * median)}. Nothing was written.",
+        f"{duration(run.plan.total_steps * median) if len(times) > 1 else 'unknown'}"
+        f"{', and the kNN evaluations' if run.queries is not None else ''}. Nothing was written.",
         highlight=False,
     )
+    for skip in skipped:
+        run.console.print(f"cannot be read: {skip.path}: {skip.reason}", markup=False, highlight=False)
 
 
 def _finished(step: Step) -> float:

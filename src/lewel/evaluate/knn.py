@@ -82,6 +82,8 @@ def features(
     finally:
         for module in training:
             module.training = True
+    if not sum(map(len, indices)):
+        raise UserError("none of the images to evaluate on can be read; give others in --data")
     return torch.cat(rows), torch.cat(indices)
 
 

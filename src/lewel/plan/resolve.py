@@ -101,7 +101,9 @@ def _follow_queue(recipe: Recipe, images: int) -> tuple[Recipe, list[str]]:
         replace(term, objective=replace(term.objective, queue=queue)) if term.objective.kind == "queue" else term
         for term in recipe.method.terms
     )
-    note = f"queue: {queue} keys, {share:.0%} of {images} images in whole batches (--queue)"
+    note = f"queue: {queue} keys, {queue / max(images, 1):.1%} of {images} images in whole batches (--queue)"
+    if queue > 2 * share * images:
+        note += f"; one batch is the least, and {share:.0%} is meant: a smaller --batch-size comes nearer"
     return replace(recipe, method=replace(recipe.method, terms=terms)), [note]
 
 

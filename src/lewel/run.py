@@ -1,0 +1,144 @@
+"""A run, checked and built, before its first step: what does not fit is said here, before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from lewel import build, parallel, plan, recipes
+from lewel.config import Options, Recipe
+from lewel.data.images import Files, Pixels, is_divided, open_images, relabelled
+from lewel.engine import precision
+from lewel.engine.identity import Identity
+from lewel.engine.loop import place
+from lewel.engine.optim import make_optimizer
+from lewel.engine.state import Training
+from lewel.errors import UserError
+from lewel.interop import weights
+from lewel.model.method import Method
+
+
+@dataclass
+class Run:
+    """A run, checked and built, before its first step."""
+
+    options: Options
+    plan: plan.Plan
+    images: Files | Pixels
+    queries: Files | Pixels | None  # the labelled val split, where there is one
+    precision: precision.Precision
+    training: Training
+    console: Console
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.plan.recipe
+
+    @property
+    def method(self) -> Method:
+        assert isinstance(self.training.module, Method)
+        return self.training.module
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.options.run)
+
+    @property
+    def identity(self) -> Identity:
+        others = {"seed": self.options.seed, "images": self.plan.images, "accumulate": self.options.accumulate}
+        content = dataclasses.asdict(self.recipe) | others
+        return Identity(
+            {k: v for k, v in content.items() if k not in ("epochs", "note")}, self.recipe.epochs, parallel.world()
+        )
+
+
+def prepare(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
+    """Check and build, in the order of what costs least; writes nothing.
+
+    Raises UserError on every process for what one of them finds.
+    """
+    run, problem = None, ""
+    try:
+        run = _build(name, options, overrides, console)
+    except UserError as error:
+        problem = str(error)
+    parallel.raise_together(problem)
+    assert run is not None
+    _check_same_images(run.images)
+    parallel.broadcast_([*run.method.parameters(), *run.method.buffers()])
+    if parallel.rank():
+        torch.manual_seed(options.seed + parallel.rank())  # or all processes would draw the same random maps
+    return run
+
+
+def _build(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
+    device = precision.device(options.device, parallel.local_rank())
+    _check_options(options)
+    divided = is_divided(options.data)
+    images = open_images(options.data, "train" if divided else None)
+    chosen = plan.resolve(recipes.get(name), overrides, len(images), parallel.world(), options.accumulate)
+    _check_directory(Path(options.run), chosen.recipe)
+    queries = _queries(options, images) if divided else None
+    torch.manual_seed(options.seed)
+    method = build.method(chosen.recipe)
+    place(method, device).train()
+    if options.init != "random":
+        account = weights.initialise(method, options.init)
+        if parallel.is_main():
+            console.print(str(account), highlight=False, markup=False)
+    chosen_precision = precision.choose(options.precision, device)
+    training = Training(method, make_optimizer(method, chosen.recipe.optimizer), chosen_precision.scaler())
+    return Run(options, chosen, images, queries, chosen_precision, training, console)
+
+
+def _check_options(options: Options) -> None:
+    for name, least in (
+        ("keep", 1),
+        ("save_every", 1),
+        ("log_every", 1),
+        ("knn_every", 0),
+        ("workers", 0),
+        ("seed", 0),
+    ):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be {least} or more")
+
+
+def _queries(options: Options, images: Files | Pixels) -> Files | Pixels | None:
+    """The val split for kNN, when both splits have labels."""
+    if images.labels is None or options.knn_every == 0:
+        return None
+    queries = open_images(options.data, "val")
+    return relabelled(queries, images.classes or []) if queries.labels is not None else None
+
+
+def _check_directory(run: Path, recipe: Recipe) -> None:
+    """A run directory belongs to one recipe, also before its first checkpoint."""
+    if run.exists() and not run.is_dir():
+        raise UserError(f"--run {run} is a file; give a directory, new or of the run to go on with")
+    config = run / "config.yaml"
+    if config.exists() and not any((run / "checkpoints").glob("step-*")):
+        there = plan.from_yaml(config.read_text(encoding="utf-8"))
+        if plan.fingerprint(there) != plan.fingerprint(recipe):
+            raise UserError(
+                f"--run {run} is of {there.name} with other numbers; give the recipe and flags in its config.yaml, "
+                "or another --run"
+            )
+
+
+def _check_same_images(images: Files | Pixels) -> None:
+    """All processes must see the same images in the same order: each takes its share of one permutation."""
+    if parallel.world() == 1:
+        return
+    names = "\0".join(images.names) if isinstance(images, Files) else ""
+    seen = f"{len(images)} images, digest {hashlib.sha256(names.encode(errors='surrogateescape')).hexdigest()[:12]}"
+    found = parallel.all_gather_objects([seen])
+    if len(set(found)) > 1:
+        told = "; ".join(f"process {rank}: {what}" for rank, what in enumerate(found))
+        raise UserError(f"--data is not the same on all processes ({told}); give all machines the same files")
