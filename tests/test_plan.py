@@ -257,7 +257,7 @@ def test_yaml_that_is_no_recipe_is_refused(old: str, new: str, message: str) -> 
     recipe = replace(recipes.get("byol_tiny"), epochs=10)
     recipe = replace(
         recipe,
-        optimizer=replace(recipe.optimizer, weight_decay=1e-6, warmup_epochs=1),
+        optimizer=replace(recipe.optimizer, kind="lars", weight_decay=1e-6, warmup_epochs=1),
         data=replace(recipe.data, image_size=64),
     )
     text = to_yaml(recipe)
