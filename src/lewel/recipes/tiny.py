@@ -77,9 +77,9 @@ def byol_tiny() -> Recipe:
 
     Paper: none
     Command: lewel pretrain byol_tiny --data images --run byol
-    Cost: not measured yet
+    Cost: 44 min on one Zen 5 core in bf16 for 24,950 images
     Expected: nothing published
-    Measured: not measured yet
+    Measured: kNN 16.8 -> 18.7 on 50 classes of Tiny-ImageNet (n = 1)
     """
     return _predictive(TINY, "byol", _byol(TINY))
 
@@ -89,9 +89,9 @@ def lewel_m_tiny() -> Recipe:
 
     Paper: none
     Command: lewel pretrain lewel_m_tiny --data images --run lewel_m
-    Cost: not measured yet
+    Cost: 25.5 min on one Zen 5 core in bf16 for 24,950 images
     Expected: nothing published
-    Measured: not measured yet
+    Measured: kNN 16.8 -> 23.8 on 50 classes of Tiny-ImageNet (n = 1)
     """
     return _contrastive(TINY, "lewel_m", _lewel_m(TINY))
 
