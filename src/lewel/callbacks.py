@@ -20,9 +20,9 @@ from lewel.engine.precision import Precision
 from lewel.engine.progress import Progress
 from lewel.engine.record import Record
 from lewel.engine.state import Training
-from lewel.errors import UserError
 from lewel.evaluate.knn import knn_top1
 from lewel.interop import weights
+from lewel.interop.runs import INITIAL
 from lewel.model.encoder import Encoder
 from lewel.shapes import Skip
 from lewel.visualize import report
@@ -48,16 +48,14 @@ class Skips:
         if step.number % self.every and not step.last:
             return
         everyone, self.waiting = parallel.all_gather_objects(self.waiting), []
-        problem = ""
-        if self.log is not None:
-            try:
-                for skip in self.log.add(everyone):
-                    log.warning("skipped %s: %s", skip.path, skip.reason)
-            except UserError as error:
-                problem = str(error)
-            except OSError as error:
-                problem = f"{self.log.path} not written: {error.strerror or error}; make room and go on"
-        parallel.raise_together(problem)
+        parallel.on_main(
+            lambda: self._keep(everyone), lambda reason: f"skipped.jsonl not written: {reason}; make room and go on"
+        )
+
+    def _keep(self, skipped: list[Skip]) -> None:
+        assert self.log is not None
+        for skip in self.log.add(skipped):
+            log.warning("skipped %s: %s", skip.path, skip.reason)
 
 
 @dataclass
@@ -78,28 +76,25 @@ class Knn:
     record: Record
     progress: Progress
 
+    def __post_init__(self):
+        self.keys = evenly(self.keys, MOST_KEYS)
+        self.queries = self.queries and evenly(self.queries, MOST_QUERIES)
+
     def __call__(self, step: Step) -> None:
         if self.every and (step.number % self.every == 0 or step.number == step.total_steps):
             self.measure(step.number)
 
     def measure(self, step: int) -> None:
         """Raises UserError on every process where the images cannot be used."""
-        if self.queries is None:
-            return
-        problem = ""
-        if parallel.is_main():
-            try:
-                self._measure(step, self.queries)
-            except UserError as error:
-                problem = str(error)
-        parallel.raise_together(problem)
+        queries = self.queries
+        if queries is not None:
+            parallel.on_main(lambda: self._measure(step, queries), lambda reason: f"kNN was not measured: {reason}")
 
     def _measure(self, step: int, queries: Files | Pixels) -> None:
-        keys, queries = evenly(self.keys, MOST_KEYS), evenly(queries, MOST_QUERIES)
-        top1 = knn_top1(self.encoder, keys, queries, self.data, self.precision, self.workers)
+        top1 = knn_top1(self.encoder, self.keys, queries, self.data, self.precision, self.workers)
         epoch = step / self.steps_per_epoch
         self.record.write({"step": step, "epoch": epoch, "knn/top1": top1})
-        used = f"k = 20, T = 0.07, {len(keys)} keys of train, {len(queries)} queries of val"
+        used = f"k = 20, T = 0.07, {len(self.keys)} keys of train, {len(queries)} queries of val"
         self.progress.console.print(f"epoch {epoch:g}: kNN top-1 {top1:.2f} % ({used})", highlight=False)
 
 
@@ -124,16 +119,19 @@ class Save:
         checkpoint.save(self.directory, step.number, self.training, self.identity, self.keep)
         self.publish(with_report=step.last)
 
+    def initial(self, init: str) -> None:
+        """initial.safetensors, where the encoder does not begin with random weights, which the seed gives again."""
+        if init != "random":
+            parallel.on_main(lambda: weights.save_encoder(self.encoder, self.directory / INITIAL, self.facts))
+
     def publish(self, with_report: bool) -> None:
         """encoder.safetensors as the encoder is now, and report.html."""
-        problem = ""
-        if parallel.is_main():
-            try:
-                weights.save_encoder(self.encoder, self.directory / "encoder.safetensors", self.facts)
-                if with_report:
-                    report.write(self.directory)
-            except UserError as error:
-                problem = str(error)
-            except OSError as error:
-                problem = f"{self.directory}: {error.strerror or error}; the checkpoints are whole: make room and go on"
-        parallel.raise_together(problem)
+        parallel.on_main(
+            lambda: self._publish(with_report),
+            lambda reason: f"{self.directory}: {reason}; the checkpoints are whole: make room and go on",
+        )
+
+    def _publish(self, with_report: bool) -> None:
+        weights.save_encoder(self.encoder, self.directory / "encoder.safetensors", self.facts)
+        if with_report:
+            report.write(self.directory)

@@ -100,7 +100,7 @@ def maps(
     size: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Where a run looks: its alignment maps over photographs, beside the untrained network's.
+    """Where a run looks: its alignment maps over photographs, beside those before training.
 
     Args:
         run: directory of a run
@@ -138,16 +138,13 @@ def main() -> None:
     """The `lewel` command. Exit codes: 0, 2 for a user's mistake, 75 for a run that was asked to stop and saved."""
     try:
         app.cli(prog="lewel", description=__doc__, config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone))
-    except UserError as error:
-        sys.exit(_say(str(error), 2))
     except KeyboardInterrupt:
-        sys.exit(_say("stopped", 130))
-    except Exception as error:
-        if getattr(error, "exit_code", None) is None:
+        print("lewel: stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:  # UserError, and Interrupted, whose module imports torch
+        code = getattr(error, "exit_code", None)
+        if code is None:
             raise
-        sys.exit(_say(str(error), error.exit_code))  # type: ignore[attr-defined]  # Interrupted, without importing torch
-
-
-def _say(text: str, code: int) -> int:
-    print(f"lewel: {text}", file=sys.stderr)
-    return code
+        if not getattr(error, "told_elsewhere", False):
+            print(f"lewel: {error}", file=sys.stderr)
+        sys.exit(code)

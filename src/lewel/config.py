@@ -22,10 +22,13 @@ class Encoder:
 
     name: any timm model whose `forward_features` returns a (b, c, h, w) map.
     stem: "imagenet" as timm builds it; "small" for images of 32-64 px: 3x3 convolution, stride 1, no max-pool.
+    zero_init_last: the last batch norm weight of a residual block starts at 0, so that the block begins as its shortcut
+        (Goyal et al. 2017; the original BYOL). The published LEWEL starts it at 1. Families without it ignore it.
     """
 
     name: str = "resnet50"
     stem: Literal["imagenet", "small"] = "imagenet"
+    zero_init_last: bool = False
 
 
 @dataclass(frozen=True)

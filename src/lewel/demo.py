@@ -45,11 +45,11 @@ def demo(out: Path, method: str, seed: int) -> None:
     data = recipes.get(f"{method}_demo").data
     train, val = (open_images(folder, split) for split in ("train", "val"))
     scores = {
-        "untrained": score(loaded.untrained.online.encoder, train, val, data, on),
+        "untrained": score(loaded.initial.online.encoder, train, val, data, on),
         "pretrained": score(loaded.trained.online.encoder, train, val, data, on),
     }
     if method.startswith("lewel"):
-        figure = maps.maps_figure(loaded.trained, loaded.untrained, pick(val, 6, seed), data, seed=seed)
+        figure = maps.maps_figure(loaded.trained, loaded.initial, pick(val, 6, seed), data, seed=seed)
         maps.save(figure, run / "maps.png")
     before, after = scores.values()
     report.write(run, {f"{task}, top-1 %": f"{before[task]:.1f} before, {after[task]:.1f} after" for task in before})

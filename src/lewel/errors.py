@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """One line: what was given, what is allowed, which flag to change."""
+    """One line: what was given, what is allowed, which flag to change.
+
+    told_elsewhere: another process raises the same, and prints it.
+    """
+
+    exit_code = 2
+    told_elsewhere = False
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import datetime
 import gc
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -199,7 +199,25 @@ def raise_together(problem: str) -> None:
     """Raise the problem that one process has as a UserError on every process, so that none waits for it; "" is none."""
     found = [text for text in all_gather_objects([problem]) if text]
     if found:
-        raise UserError(found[0])
+        error = UserError(found[0])
+        error.told_elsewhere = not is_main()
+        raise error
+
+
+def on_main(work: Callable[[], object], told: Callable[[str], str] = str) -> None:
+    """Do `work` on process 0 while the others wait; what goes wrong there is raised as a UserError on every process.
+
+    told: makes the message for the user from an OSError's reason; by default the reason alone.
+    """
+    problem = ""
+    if is_main():
+        try:
+            work()
+        except UserError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = told(error.strerror or str(error))
+    raise_together(problem)
 
 
 def barrier() -> None:

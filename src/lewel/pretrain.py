@@ -2,7 +2,7 @@
 
 Everything that decides a number comes from the recipe and the seed; what is here checks, starts or goes on, and keeps
 the run directory: config.yaml, checkpoints/, encoder.safetensors, metrics.jsonl, events.*, train.log, skipped.jsonl,
-report.html.
+report.html, and with --init initial.safetensors.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -50,14 +49,14 @@ def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Co
         if options.dry_run:
             _dry_run(run)
         else:
-            with _alone(run.directory):
+            with _alone(run):
                 _train(run)
 
 
 def _train(run: Run) -> None:
     options, total = run.options, run.plan.total_steps
     with ExitStack() as opened:
-        _on_main(run, lambda: opened.enter_context(record.logging_to(run.directory, run.console)))
+        parallel.on_main(lambda: opened.enter_context(record.logging_to(run.directory, run.console)), run.not_writable)
         found, start = checkpoint.latest(run.directory), 0
         if found is not None:
             start = checkpoint.load(found, run.training, run.identity, options.extend, options.change_processes)
@@ -66,6 +65,7 @@ def _train(run: Run) -> None:
             with StopRequest() as stop, Progress(total, start, run.console) as progress:
                 knn, save = _knn(run, rows, progress), _save(run)
                 if start == 0:
+                    save.initial(run.options.init)
                     knn.measure(0)
                 if start >= total:
                     save.publish(with_report=True)  # a kill may have come between the last checkpoint and these
@@ -78,34 +78,15 @@ def _train(run: Run) -> None:
 @contextmanager
 def _record(run: Run, start: int) -> Iterator[record.Record]:
     """The run's record from step `start` on, and its config.yaml."""
-    rows: list[record.Record] = []
-
-    def write() -> None:
-        rows.append(record.Record(run.directory, start))
-        _write_config(run)
-
-    _on_main(run, write)
-    if not rows:
-        rows.append(record.Record(run.directory, start))  # of another process: it writes nothing
+    rows = record.Record(run.directory)
+    parallel.on_main(lambda: rows.open(start), run.not_writable)
+    parallel.on_main(lambda: _write_config(run), run.not_writable)
     if start and parallel.is_main():
         run.console.print(f"going on at step {start} of {run.plan.total_steps}", highlight=False)
     try:
-        yield rows[0]
+        yield rows
     finally:
-        rows[0].close()
-
-
-def _on_main(run: Run, work: Callable[[], object]) -> None:
-    """Do it on process 0; what goes wrong there is raised as a UserError on every process, so that none waits."""
-    problem = ""
-    if parallel.is_main():
-        try:
-            work()
-        except UserError as error:
-            problem = str(error)
-        except OSError as error:
-            problem = f"--run {run.directory} cannot be written ({error.strerror}); make room, or give another --run"
-    parallel.raise_together(problem)
+        rows.close()
 
 
 def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRequest | None = None) -> None:
@@ -197,20 +178,18 @@ def _processes(options: Options) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def _alone(run: Run) -> Iterator[None]:
     """Make the run directory and keep every other run out of it. Raises UserError on every process."""
-    problem = ""
+    directory = run.directory
+
+    def take() -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not held.enter_context(files.locked(directory / ".lock")):
+            raise UserError(f"--run {directory} is in use by another process; wait for its end, or give another --run")
+        checkpoint.clean(directory)
+
     with ExitStack() as held:
-        if parallel.is_main():
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-                if held.enter_context(files.locked(directory / ".lock")):
-                    checkpoint.clean(directory)
-                else:
-                    problem = f"--run {directory} is in use by another process; wait for its end, or give another --run"
-            except OSError as error:
-                problem = f"--run {directory} cannot be written ({error.strerror}); give another --run"
-        parallel.raise_together(problem)
+        parallel.on_main(take, run.not_writable)
         yield
 
 

@@ -48,10 +48,18 @@ class Run:
     def directory(self) -> Path:
         return Path(self.options.run)
 
+    def not_writable(self, reason: str) -> str:
+        """What to tell the user when the run directory cannot be written."""
+        return f"--run {self.directory} cannot be written ({reason}); make room, or give another --run"
+
     @property
     def identity(self) -> Identity:
-        others = {"seed": self.options.seed, "images": self.plan.images, "accumulate": self.options.accumulate}
-        content = dataclasses.asdict(self.recipe) | others
+        content = dataclasses.asdict(self.recipe) | {
+            "seed": self.options.seed,
+            "images": _seen(self.images),
+            "precision": self.precision.name,
+            "accumulate": self.options.accumulate,
+        }
         return Identity(
             {k: v for k, v in content.items() if k not in ("epochs", "note")}, self.recipe.epochs, parallel.world()
         )
@@ -111,7 +119,7 @@ def _check_options(options: Options) -> None:
 
 
 def _queries(options: Options, images: Files | Pixels) -> Files | Pixels | None:
-    """The val split for kNN, when both splits have labels."""
+    """The val split for kNN, when both splits have labels; a class without keys is an error here, before a kNN is."""
     if images.labels is None or options.knn_every == 0:
         return None
     queries = open_images(options.data, "val")
@@ -136,9 +144,13 @@ def _check_same_images(images: Files | Pixels) -> None:
     """All processes must see the same images in the same order: each takes its share of one permutation."""
     if parallel.world() == 1:
         return
-    names = "\0".join(images.names) if isinstance(images, Files) else ""
-    seen = f"{len(images)} images, digest {hashlib.sha256(names.encode(errors='surrogateescape')).hexdigest()[:12]}"
-    found = parallel.all_gather_objects([seen])
-    if len(set(found)) > 1:
-        told = "; ".join(f"process {rank}: {what}" for rank, what in enumerate(found))
-        raise UserError(f"--data is not the same on all processes ({told}); give all machines the same files")
+    found = parallel.all_gather_objects([_seen(images)])
+    told = "; ".join(f"process {rank}: {what}" for rank, what in enumerate(found))
+    wrong = f"--data is not the same on all processes ({told}); give all machines the same files"
+    parallel.raise_together(wrong if len(set(found)) > 1 else "")
+
+
+def _seen(images: Files | Pixels) -> str:
+    """How many images, and a digest of their names, or of the pixels of those that lie in memory."""
+    content = "\0".join(images.names).encode(errors="surrogateescape") if isinstance(images, Files) else images.pixels
+    return f"{len(images)} images, digest {hashlib.sha256(content).hexdigest()[:12]}"

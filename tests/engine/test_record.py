@@ -20,13 +20,13 @@ from lewel.errors import UserError
 
 
 def test_rows_come_back_and_later_ones_are_dropped_on_resume(tmp_path: Path) -> None:
-    record = Record(tmp_path)
+    record = Record(tmp_path).open()
     for step in (10, 20, 30):
         record.write({"step": step, "loss": 1 / step})
     record.close()
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 35, "lo')  # the crash came here
-    resumed = Record(tmp_path, start_step=20)
+    resumed = Record(tmp_path).open(20)
     resumed.write({"step": 30, "loss": 7.0})
     resumed.close()
     assert [row["step"] for row in read(tmp_path / "metrics.jsonl")] == [10, 20, 30]
@@ -34,7 +34,7 @@ def test_rows_come_back_and_later_ones_are_dropped_on_resume(tmp_path: Path) -> 
 
 
 def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
-    record = Record(tmp_path)
+    record = Record(tmp_path).open()
     record.write({"step": 1, "loss": math.nan, "gradient_norm": math.inf, "verdict": "collapsing"})
     record.close()
     line = (tmp_path / "metrics.jsonl").read_text()
@@ -46,7 +46,7 @@ def test_tensorboard_has_the_numbers(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    record = Record(tmp_path)
+    record = Record(tmp_path).open()
     record.write({"step": 5, "loss": 0.25, "verdict": "healthy"})
     record.close()
     events = EventAccumulator(str(tmp_path)).Reload()
@@ -59,7 +59,7 @@ def test_a_disk_without_room_is_a_clear_error(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(files, "replace", full)
     with pytest.raises(UserError, match=r"metrics\.jsonl not written: No space left.*--run"):
-        Record(tmp_path)
+        Record(tmp_path).open()
 
 
 def test_replace_leaves_the_old_or_the_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_messages_go_to_the_log_file_and_warnings_to_the_screen_too(tmp_path: Pa
 
 def monitored(run: Path, console: Console, nan_at: tuple[int, ...] = ()) -> list[dict]:
     made = training()
-    record = Record(run)
+    record = Record(run).open()
     with Progress(20, console=console) as progress:
         monitor = Monitor(made.module, record, progress, every=8)
         train(made, 0, 20, batches(0, 20, nan_at=nan_at), callbacks=[monitor])
@@ -126,7 +126,7 @@ def test_on_a_terminal_it_is_a_bar(tmp_path: Path) -> None:
 
 
 def test_a_collapse_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    monitor = Monitor(training().module, Record(tmp_path), Progress(9))
+    monitor = Monitor(training().module, Record(tmp_path).open(), Progress(9))
     rows = [{"step": step, "loss": 1.0, "spread/toy": 0.01} for step in range(6)]
     for count in range(1, 7):
         monitor._judge(rows[:count])

@@ -24,9 +24,11 @@ def test_resnets_are_torchvisions(name: str) -> None:
         torch.testing.assert_close(ours(images).mean(dim=(2, 3)), theirs(images), rtol=1e-5, atol=1e-5)
 
 
-def test_the_last_batch_norm_of_a_block_starts_at_one() -> None:
-    weights = [p for name, p in Encoder("resnet18").named_parameters() if name.endswith("bn2.weight")]
-    assert len(weights) == 8 and all(torch.equal(w, torch.ones_like(w)) for w in weights)
+@pytest.mark.parametrize(("zero_init_last", "start"), [(False, 1.0), (True, 0.0)])
+def test_the_last_batch_norm_of_a_block_starts_at_one_or_at_zero(zero_init_last: bool, start: float) -> None:
+    encoder = Encoder("resnet18", zero_init_last=zero_init_last)
+    weights = [p for name, p in encoder.named_parameters() if name.endswith("bn2.weight")]
+    assert len(weights) == 8 and all(torch.equal(w, torch.full_like(w, start)) for w in weights)
 
 
 @pytest.mark.parametrize(

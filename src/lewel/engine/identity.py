@@ -27,7 +27,7 @@ def compare(saved: Identity, now: Identity, extend: bool = False, change_process
     ]
     if was.get("images") != is_now.get("images"):
         raise UserError(
-            f"the run directory's run has {was.get('images')} images, the data now {is_now.get('images')}; "
+            f"the run directory's run has {was.get('images')}; the data now has {is_now.get('images')}; "
             "restore them, or give another --run (--init DIR/encoder.safetensors starts it from this run's encoder)"
         )
     if differing:

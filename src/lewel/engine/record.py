@@ -9,11 +9,10 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
-from lewel import parallel
 from lewel.engine import files
 from lewel.errors import UserError
 
@@ -23,29 +22,35 @@ log = logging.getLogger(__name__)
 class Record:
     """metrics.jsonl, one JSON object a line, and the same numbers for TensorBoard where it is installed.
 
-    start_step: the step that the run goes on from; rows of later steps, which it will write again, are dropped.
+    Open it on process 0; on others it takes rows and writes nothing.
     """
 
-    def __init__(self, run: Path, start_step: int = 0):
+    def __init__(self, run: Path):
         self.path = run / "metrics.jsonl"
-        self._events: Any = None
         self.rows: list[dict[str, Any]] = []
-        if not parallel.is_main():
-            return
+        self._open, self._events = False, cast(Any, None)
+
+    def open(self, start_step: int = 0) -> Record:
+        """Begin, or go on from `start_step`: rows of later steps, which the run will write again, are dropped.
+
+        Raises UserError where metrics.jsonl cannot be written.
+        """
         self.rows = [row for row in read(self.path) if row.get("step", 0) <= start_step]
         try:
-            run.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             files.replace(self.path, "".join(map(_line, self.rows)).encode())
         except OSError as error:
             raise UserError(f"{self.path} not written: {error.strerror}; make room, or choose another --run") from error
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter  # slow to import, and only in training
 
-            self._events = SummaryWriter(str(run), purge_step=start_step + 1 if start_step else None)
+            self._events = SummaryWriter(str(self.path.parent), purge_step=start_step + 1 if start_step else None)
+        self._open = True
+        return self
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row; it must have "step". A number that is not finite becomes null."""
-        if not parallel.is_main():
+        if not self._open:
             return
         clean = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
         self.rows.append(clean)
@@ -83,13 +88,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def logging_to(run: Path, console: Console) -> Iterator[None]:
-    """On process 0 the package's messages go to train.log, with the time, and its warnings to the console too.
+    """The package's messages go to train.log, with the time, and its warnings to the console too.
 
     Raises OSError where train.log cannot be opened.
     """
-    if not parallel.is_main():
-        yield
-        return
     file = logging.FileHandler(run / "train.log", encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger, handlers = logging.getLogger("lewel"), (file, _OnScreen(console))

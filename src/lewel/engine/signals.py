@@ -7,6 +7,8 @@ import signal
 import time
 from types import FrameType
 
+from lewel import parallel
+
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: not done, start the same command again
 _NAMES = ("SIGTERM", "SIGUSR1", "SIGINT")
 _SAME_KEYPRESS_S = 1.0  # torchrun passes on a Ctrl-C that its processes have had already
@@ -20,6 +22,7 @@ class Interrupted(Exception):  # noqa: N818  (no error)
     def __init__(self, step: int, total_steps: int):
         super().__init__(f"stopped at step {step} of {total_steps}, and saved; the same command goes on from there")
         self.step, self.total_steps = step, total_steps
+        self.told_elsewhere = not parallel.is_main()
 
 
 class StopRequest:

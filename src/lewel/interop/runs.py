@@ -13,19 +13,22 @@ from lewel import build, plan
 from lewel.config import Recipe
 from lewel.engine import checkpoint
 from lewel.errors import UserError
+from lewel.interop import weights
 from lewel.model.method import Method
+
+INITIAL = "initial.safetensors"  # the encoder that a run with --init began with
 
 
 class Loaded(NamedTuple):
-    """trained: as in the newest whole checkpoint.  untrained: as the run began, from the same seed."""
+    """trained: as in the newest whole checkpoint.  initial: as the run began, from the same seed and `--init`."""
 
     recipe: Recipe
     trained: Method
-    untrained: Method
+    initial: Method
 
 
 def load(run: Path) -> Loaded:
-    """The method of a run on the CPU, trained and untrained.
+    """The method of a run on the CPU, trained and as it began.
 
     Raises UserError: no run there, or none of its checkpoints is whole.
     """
@@ -40,4 +43,7 @@ def load(run: Path) -> Loaded:
     trained = build.method(recipe)
     trained.load_state_dict(safetensors.torch.load_file(found / "module.safetensors"))
     torch.manual_seed(seed)
-    return Loaded(recipe, trained, build.method(recipe))
+    initial = build.method(recipe)
+    if (run / INITIAL).exists():
+        weights.initialise(initial, run / INITIAL)
+    return Loaded(recipe, trained, initial)

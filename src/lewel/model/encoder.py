@@ -21,16 +21,16 @@ class Encoder(nn.Module):
     Raises UserError: a name that timm does not know; a network without a feature map; a small stem on another family.
     """
 
-    def __init__(self, name: str = "resnet50", stem: str = "imagenet"):
+    def __init__(self, name: str = "resnet50", stem: str = "imagenet", zero_init_last: bool = False):
         super().__init__()
         self.name, self.stem = name, stem
-        self.backbone = _create(name)
+        self.backbone = _create(name, zero_init_last)
         if stem == "small":
             _use_small_stem(self.backbone, name)
 
     @classmethod
     def from_config(cls, encoder: config.Encoder) -> Encoder:
-        return cls(encoder.name, encoder.stem)
+        return cls(encoder.name, encoder.stem, encoder.zero_init_last)
 
     def forward(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b c h w"]:
         return cast(Any, self.backbone).forward_features(images)
@@ -78,13 +78,13 @@ class Encoder(nn.Module):
             self.train(was_training)
 
 
-def _create(name: str) -> nn.Module:
+def _create(name: str, zero_init_last: bool) -> nn.Module:
     if not timm.is_model(name):
         hint = nearest(name, timm.list_models())
         raise UserError(f"--encoder {name} is not a timm model{hint} (timm.list_models() names them all)")
-    try:  # the published runs start the last BN weight of a block at 1
-        return timm.create_model(name, num_classes=0, global_pool="", zero_init_last=False)
-    except TypeError:
+    try:
+        return timm.create_model(name, num_classes=0, global_pool="", zero_init_last=zero_init_last)
+    except TypeError:  # a family that does not know it
         return timm.create_model(name, num_classes=0, global_pool="")
 
 

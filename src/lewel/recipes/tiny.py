@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-ENCODER = Encoder("resnet18", "imagenet")
+ENCODER = Encoder("resnet18", "imagenet", zero_init_last=True)
 
 
 @dataclass(frozen=True)

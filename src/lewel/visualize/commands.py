@@ -36,7 +36,7 @@ def save_maps(run: Path, data: str, out: Path, count: int, indices: Sequence[int
     images = open_images(data, "val" if is_divided(data) else None)
     figure = maps.maps_figure(
         loaded.trained,
-        loaded.untrained,
+        loaded.initial,
         pick(images, count, seed),
         loaded.recipe.data,
         list(indices) or None,

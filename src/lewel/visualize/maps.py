@@ -1,4 +1,4 @@
-"""Where it looks: alignment maps over photographs, trained beside untrained (Fig. 5 of the paper).
+"""Where it looks: alignment maps over photographs, trained beside those before training (Fig. 5 of the paper).
 
 With s = 1 the maps are nearly uniform, because the heat-maps are l2-normalised before the softmax: the weights differ
 by some per cent. So each map is stretched from its own minimum to its own maximum, and its entropy is printed below it,
@@ -48,7 +48,7 @@ class Column(NamedTuple):
 
 def maps_figure(
     trained: Method,
-    untrained: Method,
+    initial: Method,
     images: Sequence[Image.Image],
     data: config.Data,
     indices: Sequence[int] | None = None,
@@ -72,7 +72,7 @@ def maps_figure(
     side = _side(size, data.image_size)
     columns = _columns(images, data, side, seed)
     pixels = torch.stack([_normalised(pillow.to_tensor(column.picture), data) for column in columns])
-    maps = {"trained": alignment(trained, pixels, name), "untrained": alignment(untrained, pixels, name)}
+    maps = {"trained": alignment(trained, pixels, name), "before": alignment(initial, pixels, name)}
     chosen = choose(maps["trained"][_shown_images(columns)]) if indices is None else list(indices)
     count = min(found.shape[1] for found in maps.values())
     if wrong := [index for index in chosen if not 0 <= index < count]:
