@@ -152,5 +152,8 @@ def _check_same_images(images: Files | Pixels) -> None:
 
 def _seen(images: Files | Pixels) -> str:
     """How many images, and a digest of their names, or of the pixels of those that lie in memory."""
-    content = "\0".join(images.names).encode(errors="surrogateescape") if isinstance(images, Files) else images.pixels
-    return f"{len(images)} images, digest {hashlib.sha256(content).hexdigest()[:12]}"
+    if isinstance(images, Files):
+        digest = hashlib.sha256("\0".join(images.names).encode(errors="surrogateescape"))
+    else:
+        digest = hashlib.sha256(images.pixels.data)
+    return f"{len(images)} images, digest {digest.hexdigest()[:12]}"

@@ -39,8 +39,7 @@ class _Numbers:
     setting: str
     epochs: int
     image_size: int
-    batch_contrastive: int = 64
-    batch_predictive: int = 128
+    batch: int = 64
     hidden: int = 512
     dim: int = 128
     groups: int = 4
@@ -48,7 +47,7 @@ class _Numbers:
     queue_share: float = 0.05
     momentum: float = 0.99
     lr_contrastive: float = 0.03
-    lr_predictive: float = 0.06
+    lr_predictive: float = 0.12
     decay_contrastive: float = 1e-4
     decay_predictive: float = 5e-4
     warmup_predictive: int = 1
@@ -56,8 +55,8 @@ class _Numbers:
     predictor_init: Literal["kaiming", "normal"] = "normal"  # or the encoder loses most of its dimensions in as many
 
 
-TINY = _Numbers("tiny", epochs=8, image_size=64)
-DEMO = _Numbers("demo", epochs=8, image_size=64, batch_predictive=64, lr_predictive=0.03)
+TINY = _Numbers("tiny", epochs=5, image_size=64)
+DEMO = _Numbers("demo", epochs=8, image_size=64)
 
 
 def moco_v2_tiny() -> Recipe:
@@ -223,7 +222,7 @@ def moco_v2_extra_head_tiny() -> Recipe:
 
 def _moco_v2(n: _Numbers) -> Method:
     return methods.moco_v2(
-        ENCODER, hidden=n.hidden, dim=n.dim, queue=n.batch_contrastive, momentum=n.momentum, bn_groups=n.bn_groups
+        ENCODER, hidden=n.hidden, dim=n.dim, queue=n.batch, momentum=n.momentum, bn_groups=n.bn_groups
     )
 
 
@@ -234,7 +233,7 @@ def _lewel_m(n: _Numbers) -> Method:
         dim=n.dim,
         aligned_dim=n.dim,
         groups=n.groups,
-        queue=n.batch_contrastive,
+        queue=n.batch,
         momentum=n.momentum,
         bn_groups=n.bn_groups,
     )
@@ -258,9 +257,7 @@ def _lewel_b(n: _Numbers) -> Method:
 
 
 def _contrastive(n: _Numbers, row: str, method: Method, note: str = "2 CPU cores") -> Recipe:
-    optimizer = Optimizer(
-        "sgd", n.lr_contrastive, n.batch_contrastive, n.decay_contrastive, exclude="nothing", decay_per="step"
-    )
+    optimizer = Optimizer("sgd", n.lr_contrastive, n.batch, n.decay_contrastive, exclude="nothing", decay_per="step")
     data = Data(n.image_size, views.gentle(views.small(views.symmetric(), n.image_size)))
     return Recipe(f"{row}_{n.setting}", method, data, optimizer, n.epochs, n.queue_share, note)
 
@@ -269,7 +266,7 @@ def _predictive(n: _Numbers, row: str, method: Method, note: str = "2 CPU cores"
     optimizer = Optimizer(
         "sgd",
         n.lr_predictive,
-        n.batch_predictive,
+        n.batch,
         n.decay_predictive,
         exclude="nothing",
         warmup_epochs=n.warmup_predictive,
