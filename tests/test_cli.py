@@ -186,10 +186,10 @@ def test_one_line_and_exit_code_2(name, photos, finished, tmp_path, capsys) -> N
 def test_a_run_directory_takes_one_process_at_a_time(finished, photos, capsys) -> None:
     before = files(finished)
     code = "import os, sys, time; from pathlib import Path; from lewel.engine.files import locked\n"
-    code += "with locked(Path(sys.argv[1])) as free: child = os.fork(); print(free, child, flush=True); time.sleep(60)"
+    code += "with locked(Path(sys.argv[1])):\n child = os.fork()\n if child: print(child, flush=True)\n time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code, finished / ".lock"], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
-    children = [int(holder.stdout.readline().split()[1]) for _ in range(2)]  # the parent says its child, the child 0
+    child = int(holder.stdout.readline())
     command = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", finished, *SMALL, *PREDICTIVE)
     try:
         assert lewel(*command) == 2
@@ -202,7 +202,18 @@ def test_a_run_directory_takes_one_process_at_a_time(finished, photos, capsys) -
         finished / ".lock"
     ) as free:  # at once, although a child of the killed process, as its workers, lives on
         assert free
-    os.kill(max(children), signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
+
+
+def test_unreadable_images_of_the_knn_are_listed_once(photos, tmp_path, capsys) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    damaged = next((tmp_path / "photos" / "val").rglob("*.jpg"))
+    damaged.write_bytes(b"no picture")
+    run = ("pretrain", "lewel_b_tiny", "--data", tmp_path / "photos", "--run", tmp_path / "run", *SMALL, *PREDICTIVE)
+    assert lewel(*run) == 2  # one of 60 is more than 1 %
+    lines = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [str(damaged)]
+    assert str(damaged) in " ".join(capsys.readouterr().err.split())
 
 
 def test_too_many_unreadable_images_stop_the_run_with_a_list(photos, tmp_path, capsys) -> None:

@@ -15,7 +15,7 @@ LAYERS = (
     {"engine"},
     {"build"},
     {"interop"},
-    {"evaluate", "visualize"},
+    {"evaluate", "visualize", "bench"},
     {"callbacks", "run"},
     {"pretrain", "demo"},
     {"cli"},

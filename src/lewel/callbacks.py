@@ -12,7 +12,7 @@ from torch import nn
 
 from lewel import config, parallel
 from lewel.data.images import Files, Pixels, evenly
-from lewel.data.loader import SkipLog
+from lewel.data.skips import SkipLog
 from lewel.engine import checkpoint
 from lewel.engine.identity import Identity
 from lewel.engine.loop import Step
@@ -49,10 +49,11 @@ class Skips:
             return
         everyone, self.waiting = parallel.all_gather_objects(self.waiting), []
         parallel.on_main(
-            lambda: self._keep(everyone), lambda reason: f"skipped.jsonl not written: {reason}; make room and go on"
+            lambda: self.keep(everyone), lambda reason: f"skipped.jsonl not written: {reason}; make room and go on"
         )
 
-    def _keep(self, skipped: list[Skip]) -> None:
+    def keep(self, skipped: list[Skip]) -> None:
+        """On process 0: list the images that are new, in skipped.jsonl and train.log."""
         assert self.log is not None
         for skip in self.log.add(skipped):
             log.warning("skipped %s: %s", skip.path, skip.reason)
@@ -75,6 +76,7 @@ class Knn:
     steps_per_epoch: int
     record: Record
     progress: Progress
+    skips: Skips
 
     def __post_init__(self):
         self.keys = evenly(self.keys, MOST_KEYS)
@@ -91,10 +93,13 @@ class Knn:
             parallel.on_main(lambda: self._measure(step, queries), lambda reason: f"kNN was not measured: {reason}")
 
     def _measure(self, step: int, queries: Files | Pixels) -> None:
-        top1 = knn_top1(self.encoder, self.keys, queries, self.data, self.precision, self.workers)
+        skipped: list[Skip] = []
+        top1 = knn_top1(self.encoder, self.keys, queries, self.data, self.precision, self.workers, skipped)
+        self.skips.keep(skipped)
         epoch = step / self.steps_per_epoch
         self.record.write({"step": step, "epoch": epoch, "knn/top1": top1})
-        used = f"k = 20, T = 0.07, {len(self.keys)} keys of train, {len(queries)} queries of val"
+        unread = f", {len(skipped)} of them unreadable" if skipped else ""
+        used = f"k = 20, T = 0.07, {len(self.keys)} keys of train, {len(queries)} queries of val{unread}"
         self.progress.console.print(f"epoch {epoch:g}: kNN top-1 {top1:.2f} % ({used})", highlight=False)
 
 

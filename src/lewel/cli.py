@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -132,6 +132,32 @@ def compare(
     if not runs:
         raise UserError("no run given: lewel compare RUN RUN --out curves.png")
     save_comparison(runs, out)
+
+
+@app.command
+def bench(
+    what: Annotated[tyro.conf.Positional[Literal["data"]], tyro.conf.arg(metavar="data")],
+    recipe: str = "lewel_b_in1k_100ep",
+    data: str | None = None,
+    images: int = 32,
+    rounds: int = 7,
+    threads: int = 1,
+    json: Path | None = None,
+) -> None:
+    """What a part costs: images a second, interleaved with what anybody would write, in one run.
+
+    Args:
+        what: data: from JPEG files to two normalised views
+        recipe: whose views, and their size
+        data: folder of images; by default JPEGs of 500 x 375 pixels that it makes
+        images: in a unit of work
+        rounds: each measures every contender twice
+        threads: that PyTorch may use
+        json: file for every figure
+    """
+    from lewel.bench.commands import bench_data
+
+    bench_data(recipe, data, images, rounds, threads, json)
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from rich.table import Table
 
 from lewel import callbacks, parallel, plan
 from lewel.config import Options
-from lewel.data.loader import SkipLog, batches
+from lewel.data.loader import batches
+from lewel.data.skips import SkipLog
 from lewel.data.workers import worker_error
 from lewel.engine import checkpoint, files, precision, record
 from lewel.engine.loop import Callback, Step, train
@@ -63,13 +64,14 @@ def _train(run: Run) -> None:
         rows = opened.enter_context(_record(run, start))
         try:
             with StopRequest() as stop, Progress(total, start, run.console) as progress:
-                knn, save = _knn(run, rows, progress), _save(run)
+                skips = _skips(run)
+                knn, save = _knn(run, rows, progress, skips), _save(run)
                 if start == 0:
                     save.initial(run.options.init)
                     knn.measure(0)
                 if start >= total:
                     save.publish(with_report=True)  # a kill may have come between the last checkpoint and these
-                _steps(run, start, total, [_skips(run), _monitor(run, rows, progress), knn, save], stop)
+                _steps(run, start, total, [skips, _monitor(run, rows, progress), knn, save], stop)
         except RuntimeError as error:  # PyTorch raises the death of a data worker from a signal handler, anywhere
             raise worker_error(error) or error from error
         _say_what_was_written(run)
@@ -102,6 +104,7 @@ def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRe
         parallel.world(),
         _workers(run),
         run.precision.device,
+        executor=run.executor,
     )
     schedule = warmup_cosine(
         recipe.optimizer.lr,
@@ -138,7 +141,8 @@ def _workers(run: Run) -> int:
 
 
 def _skips(run: Run) -> callbacks.Skips:
-    kept = SkipLog(run.directory / "skipped.jsonl", len(run.images)) if parallel.is_main() else None
+    total = len(run.images) + (0 if run.queries is None else len(run.queries))
+    kept = SkipLog(run.directory / "skipped.jsonl", total) if parallel.is_main() else None
     return callbacks.Skips(kept, run.options.log_every)
 
 
@@ -147,11 +151,11 @@ def _monitor(run: Run, rows: record.Record, progress: Progress) -> Monitor:
     return Monitor(run.method, rows, progress, run.options.log_every, warmup_steps, run.plan.bn_group)
 
 
-def _knn(run: Run, rows: record.Record, progress: Progress) -> callbacks.Knn:
+def _knn(run: Run, rows: record.Record, progress: Progress, skips: callbacks.Skips) -> callbacks.Knn:
     steps = run.plan.steps_per_epoch
     return callbacks.Knn(
         run.method.online.encoder, run.images, run.queries, run.recipe.data, run.precision, _workers(run),
-        run.options.knn_every * steps, steps, rows, progress,
+        run.options.knn_every * steps, steps, rows, progress, skips,
     )  # fmt: skip
 
 
@@ -217,6 +221,7 @@ def _describe(run: Run) -> None:
         "negatives": ", ".join(f"{name} {count}" for name, count in chosen.negatives.items()) or "none",
         "rate": f"{recipe.optimizer.kind} {recipe.optimizer.lr:g}",
         "on": f"{run.precision.device}, {run.precision.name}, {chosen.world} process(es), torch {torch.__version__}",
+        "views": f"{run.executor.name}{', compiled' if run.executor.compiled else ''}",
     }
     for name, text in rows.items():
         table.add_row(name, text)

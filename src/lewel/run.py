@@ -12,6 +12,7 @@ from rich.console import Console
 
 from lewel import build, parallel, plan, recipes
 from lewel.config import Options, Recipe
+from lewel.data import executor
 from lewel.data.images import Files, Pixels, is_divided, open_images, relabelled
 from lewel.engine import precision
 from lewel.engine.identity import Identity
@@ -32,6 +33,7 @@ class Run:
     images: Files | Pixels
     queries: Files | Pixels | None  # the labelled val split, where there is one
     precision: precision.Precision
+    executor: executor.Executor
     training: Training
     console: Console
 
@@ -58,6 +60,7 @@ class Run:
             "seed": self.options.seed,
             "images": _seen(self.images),
             "precision": self.precision.name,
+            "executor": self.executor.name,
             "accumulate": self.options.accumulate,
         }
         return Identity(
@@ -101,7 +104,8 @@ def _build(name: str, options: Options, overrides: plan.Overrides, console: Cons
             console.print(str(account), highlight=False, markup=False)
     chosen_precision = precision.choose(options.precision, device)
     training = Training(method, make_optimizer(method, chosen.recipe.optimizer), chosen_precision.scaler())
-    return Run(options, chosen, images, queries, chosen_precision, training, console)
+    how = executor.choose(options.executor, device)
+    return Run(options, chosen, images, queries, chosen_precision, how, training, console)
 
 
 def _check_options(options: Options) -> None:

@@ -20,11 +20,12 @@ from torchvision.transforms import functional as F  # noqa: N812
 from lewel.config import Data, View
 from lewel.data import pillow
 from lewel.data.augment import sample
+from lewel.data.executor import Executor
 from lewel.data.images import Files, Pixels, open_images
-from lewel.data.loader import SkipLog, batches, evaluation_batches, steps_per_epoch
+from lewel.data.loader import batches, evaluation_batches, steps_per_epoch
 from lewel.data.workers import worker_error
 from lewel.errors import UserError
-from lewel.shapes import Batch, Skip
+from lewel.shapes import Batch
 
 DATA = Data(
     image_size=16,
@@ -224,52 +225,23 @@ def test_nothing_that_can_be_read(tmp_path: Path, workers: int) -> None:
     assert "Traceback" not in str(caught.value)
 
 
-# -- skipped.jsonl
+# -- the executors
 
 
-def test_skips_are_written_once(tmp_path: Path) -> None:
-    path = tmp_path / "skipped.jsonl"
-    log = SkipLog(path, 1000)
-    first, second = Skip("b/é \\xff.jpg", "empty file"), Skip("a.jpg", "damaged")
-    assert log.add([]) == []
-    assert not path.exists()
-    assert log.add([first, first]) == [first]
-    assert log.add([first, second]) == [second]
-    with path.open("a") as file:
-        file.write('{"path": "half')  # a run that was killed while it wrote
-    again = SkipLog(path, 1000)
-    assert again.add([second, first]) == []
-    assert again.add([Skip("c.jpg", "late")]) == [Skip("c.jpg", "late")]
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in (*lines[:2], lines[3])] == [
-        {"path": "b/é \\xff.jpg", "reason": "empty file"},
-        {"path": "a.jpg", "reason": "damaged"},
-        {"path": "c.jpg", "reason": "late"},
-    ]
-    assert len(lines) == 4
-
-
-def test_more_than_one_percent_stops(tmp_path: Path) -> None:
-    log = SkipLog(tmp_path / "skipped.jsonl", 300)
-    log.add([Skip(f"{number}.jpg", "empty file") for number in range(3)])  # exactly 1 %
-    with pytest.raises(UserError) as caught:
-        log.add([Skip("3.jpg", "text")])
-    assert str(caught.value) == (
-        "4 of 300 images cannot be read, more than 1%: 0.jpg: empty file; 1.jpg: empty file; 2.jpg: empty file; ... "
-        f"(all in {tmp_path / 'skipped.jsonl'}); "
-        "repair them and go on, or remove them and give another --run"
-    )
-    assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 4
-
-
-def test_mended_images_do_not_count_against_the_next_start(tmp_path: Path) -> None:
-    skips = [Skip(f"{number}.jpg", "empty file") for number in range(4)]
-    with pytest.raises(UserError, match="4 of 300"):
-        SkipLog(tmp_path / "skipped.jsonl", 300).add(skips)
-    again = SkipLog(tmp_path / "skipped.jsonl", 300)
-    assert again.add(skips[:3]) == []
-    with pytest.raises(UserError, match="4 of 300"):
-        again.add(skips[3:])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_both_executors_make_the_same_views_to_a_grey_level(folder: Path, workers: int) -> None:
+    """Crops differ by a level, which the colours after them may stretch; all that is drawn is the same."""
+    images, strong = open_images(folder), View(scale=(0.3, 1), gray=0.2, blur=0.5, solarize=0.2, rotation=10)
+    data = Data(32, (strong, strong))
+    slow = batches(images, data, 8, 0, 0, 3)
+    fast = batches(images, data, 8, 0, 0, 3, workers=workers, executor=Executor("tensor"))
+    for theirs, ours in zip(slow, fast, strict=True):
+        assert torch.equal(theirs.indices, ours.indices)
+        for their, our in zip(theirs.views, ours.views, strict=True):
+            assert torch.equal(their.box, our.box) and torch.equal(their.flip, our.flip)
+            assert our.pixels.is_contiguous(memory_format=torch.channels_last)
+            spread = torch.tensor(data.std).view(3, 1, 1)
+            assert ((their.pixels - our.pixels) * spread * 255).abs().mean() < 2
 
 
 # -- workers

@@ -3,18 +3,14 @@
 The data of a run is one endless sequence of steps. Step s of an epoch holds positions s * b .. (s + 1) * b - 1 of the
 epoch's permutation, and rank r takes the r-th of equal slices. So the loader's state is one integer, starting at any
 step costs nothing, workers live as long as the run, and any number of workers or ranks sees the same data. Eight bits a
-channel travel; the main process normalises.
+channel travel; the main process normalises, and with the fast executor it does the colours too, on the device.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,10 +20,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lewel import config
-from lewel.data import pillow
-from lewel.data.augment import REPLACEMENT, permutation, sample, uniforms
+from lewel.data import pillow, tensors
+from lewel.data.augment import REPLACEMENT, Parameters, permutation, sample, uniforms
 from lewel.data.decode import DecodeError, printable
+from lewel.data.executor import PILLOW, Executor
 from lewel.data.images import Images
+from lewel.data.tensors import Colours
 from lewel.data.workers import Drawn, Order, work
 from lewel.errors import UserError
 from lewel.shapes import Batch, Skip, View
@@ -54,11 +52,13 @@ def batches(
     workers: int = 0,
     device: torch.device | str = "cpu",
     timeout_s: float = 300.0,
+    executor: Executor = PILLOW,
 ) -> Iterator[Batch]:
     """The batches of steps start_step .. total_steps - 1, for one of `world` processes.
 
     batch_size: images a step over all processes. workers: processes that decode and augment; 0 does it here.
     device: where the views are normalised. timeout_s: longest wait for a batch from the workers.
+    executor: what makes the views; crops differ by single grey levels, the rest is the same bit for bit.
     An image that cannot be decoded is replaced by another one, drawn by (seed, epoch, image), and named in `skipped`;
     `indices` are those of the images that are seen. Pixels are float32 in channels-last memory.
     Raises UserError for a batch that is larger than the data or that the processes do not divide, for a worker that
@@ -68,8 +68,8 @@ def batches(
     if batch_size % world:
         raise UserError(f"--batch-size {batch_size} is not a multiple of the {world} processes")
     order = TrainOrder(len(images), batch_size, seed, start_step, total_steps, rank, world)
-    drawn = work(TrainViews(images, data, seed), order, workers, torch.device(device), timeout_s)
-    return _finish(drawn, data.mean, data.std, torch.device(device))
+    drawn = work(TrainViews(images, data, seed, executor.name), order, workers, torch.device(device), timeout_s)
+    return _finish(drawn, data.mean, data.std, torch.device(device), executor.compiled)
 
 
 def evaluation_batches(
@@ -146,6 +146,7 @@ class TrainViews(Dataset[Drawn]):
     images: Images
     data: config.Data
     seed: int
+    executor: str = "pillow"
 
     def __getitem__(self, order: Order) -> Drawn:
         epoch, indices = order
@@ -153,15 +154,35 @@ class TrainViews(Dataset[Drawn]):
         pixels = np.empty((len(views), len(indices), side, side, 3), np.uint8)
         boxes = np.empty((len(views), len(indices), 4), np.float32)
         flips = np.empty((len(views), len(indices)), np.bool_)
+        parameters: list[list[Parameters]] = [[] for _ in views]
         seen, skipped = [], []
         for row, index in enumerate(indices):
             found, image = self._read(epoch, index, skipped)
             seen.append(found)
-            for number, view in enumerate(views):
-                drawn = sample(view, image.size, side, self.seed, epoch, index, number)
-                pixels[number, row] = np.asarray(pillow.augmented(image, drawn))
-                boxes[number, row], flips[number, row] = drawn.box(), drawn.flip
-        return _as_tensors(pixels, boxes, flips, seen, skipped)
+            drawn = [sample(view, image.size, side, self.seed, epoch, index, i) for i, view in enumerate(views)]
+            self._draw(image, drawn, pixels[:, row])
+            for number, each in enumerate(drawn):
+                boxes[number, row], flips[number, row] = each.box(), each.flip
+                parameters[number].append(each)
+        return _as_tensors(pixels, boxes, flips, seen, skipped, self._left(parameters))
+
+    def _draw(self, image: Image.Image, drawn: list[Parameters], out: np.ndarray) -> None:
+        """The views of an image, whole or but for their colours, into `out`, (v, h, w, 3)."""
+        if self.executor == "pillow":
+            for number, each in enumerate(drawn):
+                out[number] = np.asarray(pillow.augmented(image, each))
+            return
+        upright = torch.from_numpy(np.array(image))
+        for number, each in enumerate(drawn):
+            source = torch.from_numpy(np.array(pillow.rotated(image, each.rotation))) if each.rotation else upright
+            tensors.resized_crop(source, each, torch.from_numpy(out[number]))
+
+    def _left(self, parameters: list[list[Parameters]]) -> tuple[Colours, ...]:
+        """What the main process has left to do to each view."""
+        if self.executor == "pillow":
+            return ()
+        largest = max(view.blur_sigma[1] for view in self.data.views)
+        return tuple(tensors.colours_of(of_a_view, largest) for of_a_view in parameters)
 
     def _read(self, epoch: int, index: int, skipped: list[Skip]) -> tuple[int, Image.Image]:
         """The image, or the first readable one of the replacements that belong to (seed, epoch, index)."""
@@ -201,10 +222,16 @@ class CentralViews(Dataset[Drawn]):
 
 
 def _as_tensors(
-    pixels: np.ndarray, boxes: np.ndarray | None, flips: np.ndarray | None, seen: list[int], skipped: list[Skip]
+    pixels: np.ndarray,
+    boxes: np.ndarray | None,
+    flips: np.ndarray | None,
+    seen: list[int],
+    skipped: list[Skip],
+    colours: tuple[Colours, ...] = (),
 ) -> Drawn:
     return Drawn(
         torch.from_numpy(pixels),
+        colours,
         None if boxes is None else torch.from_numpy(boxes),
         None if flips is None else torch.from_numpy(flips),
         torch.tensor(seen, dtype=torch.int64),
@@ -216,13 +243,17 @@ def _as_tensors(
 
 
 def _finish(
-    source: Generator[Drawn], mean: config.ImageStats, std: config.ImageStats, device: torch.device
+    source: Generator[Drawn],
+    mean: config.ImageStats,
+    std: config.ImageStats,
+    device: torch.device,
+    compiled: bool = False,
 ) -> Iterator[Batch]:
     with closing(source):
         for drawn in source:
             views = tuple(
                 View(
-                    normalise(pixels.to(device, non_blocking=True), mean, std),
+                    normalise(_coloured(drawn, number, pixels.to(device, non_blocking=True), compiled), mean, std),
                     None if drawn.boxes is None else drawn.boxes[number].to(device),
                     None if drawn.flips is None else drawn.flips[number].to(device),
                 )
@@ -231,63 +262,15 @@ def _finish(
             yield Batch(views, drawn.indices, drawn.skipped)
 
 
+def _coloured(drawn: Drawn, number: int, pixels: UInt8[Tensor, "b h w 3"], compiled: bool) -> UInt8[Tensor, "b 3 h w"]:
+    return tensors.apply(pixels, drawn.colours[number], compiled) if drawn.colours else pixels.permute(0, 3, 1, 2)
+
+
 def normalise(
-    pixels: UInt8[Tensor, "b h w 3"], mean: config.ImageStats, std: config.ImageStats
+    pixels: UInt8[Tensor, "b 3 h w"], mean: config.ImageStats, std: config.ImageStats
 ) -> Float[Tensor, "b 3 h w"]:
     """(pixels / 255 - mean) / std, float32, in channels-last memory."""
     shape = (1, 3, 1, 1)
     centre, spread = torch.tensor(mean, device=pixels.device), torch.tensor(std, device=pixels.device)
-    values = pixels.permute(0, 3, 1, 2).to(torch.float32)
+    values = pixels.to(torch.float32, memory_format=torch.channels_last)
     return values.div_(255).sub_(centre.view(shape)).div_(spread.view(shape))
-
-
-# -- what could not be read
-
-
-class SkipLog:
-    """`skipped.jsonl`: every unreadable image once, over all starts of a run; too many since this start end it.
-
-    path: the file, read if it is there. total: images in the data set.
-    """
-
-    LIMIT = 0.01
-
-    def __init__(self, path: str | os.PathLike[str], total: int) -> None:
-        self.path, self.total = Path(path), total
-        self.reasons: dict[str, str] = {}
-        self.met: dict[str, str] = {}  # since this start: those of earlier ones may be mended
-        if self.path.exists():
-            self._reload()
-
-    def _reload(self) -> None:
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        for line in text.splitlines():
-            with suppress(ValueError, KeyError, TypeError):  # a run that was killed may leave half a line
-                entry = json.loads(line)
-                self.reasons[entry["path"]] = entry["reason"]
-        if text and not text.endswith("\n"):
-            self._append("\n")
-
-    def add(self, skips: Iterable[Skip]) -> list[Skip]:
-        """Note the images that are new, and return those. Raises UserError above 1 % of the data set."""
-        skips = list(skips)
-        self.met |= {skip.path: skip.reason for skip in skips}
-        new = list({skip.path: skip for skip in skips if skip.path not in self.reasons}.values())
-        if new:
-            self.reasons.update(new)
-            self._append("".join(json.dumps(skip._asdict(), ensure_ascii=False) + "\n" for skip in new))
-        if len(self.met) > self.LIMIT * self.total:
-            raise UserError(self._too_many())
-        return new
-
-    def _append(self, text: str) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(text)
-
-    def _too_many(self) -> str:
-        first = "; ".join(f"{path}: {reason}" for path, reason in islice(self.met.items(), 3))
-        return (
-            f"{len(self.met)} of {self.total} images cannot be read, more than {self.LIMIT:.0%}: {first}"
-            f"{'; ...' if len(self.met) > 3 else ''} (all in {printable(self.path)}); "
-            "repair them and go on, or remove them and give another --run"
-        )

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from lewel.data.tensors import Colours
 from lewel.errors import UserError
 from lewel.shapes import Skip
 
@@ -25,9 +26,13 @@ Order = tuple[int, list[int]]  # an epoch, and images of it
 
 
 class Drawn(NamedTuple):
-    """What a worker sends: v views of b images, with the geometry of the augmented ones."""
+    """What a worker sends: v views of b images, with the geometry of the augmented ones.
+
+    colours: of each view, what the main process has to do to the pixels; empty where nothing is left to do.
+    """
 
     pixels: UInt8[Tensor, "v b h w 3"]
+    colours: tuple[Colours, ...]
     boxes: Float[Tensor, "v b 4"] | None
     flips: Bool[Tensor, "v b"] | None
     indices: Int[Tensor, " b"]

@@ -6,7 +6,7 @@ from the training split, queries from the validation split; the two are never mi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +18,7 @@ from lewel.data.images import Files, Pixels, relabelled
 from lewel.data.loader import evaluation_batches
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
-from lewel.shapes import Batch
+from lewel.shapes import Batch, Skip
 
 K, TEMPERATURE = 20, 0.07
 
@@ -30,16 +30,18 @@ def knn_top1(
     data: config.Data,
     precision: Precision,
     workers: int = 0,
+    skipped: list[Skip] | None = None,
 ) -> float:
     """Top-1 in per cent of `queries` among `keys`, both labelled, seen as one central crop of the training's size.
 
+    skipped: takes the images that could not be read; they neither vote nor count.
     Classes are matched by name. Raises UserError without labels, or for a class without keys.
     """
     if keys.labels is None or queries.labels is None:
         raise UserError("kNN needs labels: --data with train/CLASS/... and val/CLASS/..., or --knn-every 0")
     queries = relabelled(queries, keys.classes or [])
-    key_rows, key_labels = labelled_features(encoder, keys, data, precision, workers)
-    query_rows, query_labels = labelled_features(encoder, queries, data, precision, workers)
+    key_rows, key_labels = labelled_features(encoder, keys, data, precision, workers, skipped)
+    query_rows, query_labels = labelled_features(encoder, queries, data, precision, workers, skipped)
     return top1(key_rows, key_labels, query_rows, query_labels)
 
 
@@ -54,13 +56,24 @@ def top1(
 
 
 def labelled_features(
-    encoder: nn.Module, images: Files | Pixels, data: config.Data, precision: Precision, workers: int = 0
+    encoder: nn.Module,
+    images: Files | Pixels,
+    data: config.Data,
+    precision: Precision,
+    workers: int = 0,
+    skipped: list[Skip] | None = None,
 ) -> tuple[Float[Tensor, "images c"], Int[Tensor, " images"]]:
     """`features` of the images' central crops at the training's size, and their labels, which they must have."""
     assert images.labels is not None
     batches = evaluation_batches(images, data.image_size, 256, workers, data.mean, data.std, precision.device)
-    rows, indices = features(encoder, batches, precision)
+    rows, indices = features(encoder, _noted(batches, [] if skipped is None else skipped), precision)
     return rows, torch.from_numpy(images.labels).to(rows.device)[indices]
+
+
+def _noted(batches: Iterable[Batch], skipped: list[Skip]) -> Iterator[Batch]:
+    for batch in batches:
+        skipped += batch.skipped
+        yield batch
 
 
 @torch.no_grad()

@@ -1,0 +1,142 @@
+"""Contenders timed in one run, there and back, with the first one twice: what differs from itself is noise.
+
+A round runs every contender once in their order and once in the reverse (A A' B C C B A' A), so that a machine that
+slows down or speeds up within a round does so for all of them alike. A ratio is that of two contenders' speeds in the
+same round; the median over the rounds is given, with a bootstrap's 95 % interval. A' is A again: its interval should
+hold 1, or the machine was too busy to say anything finer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from lewel.engine import files
+from lewel.errors import UserError
+from lewel.version import __version__
+
+RESAMPLES = 2000
+CONTROL = "the first again"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """work: one unit of work, of `images` images, finished (the device too) when it returns."""
+
+    name: str
+    work: Callable[[], object]
+    images: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contender.
+
+    seconds: of each unit, two a round, in order. ratio: its speed over the first's, with its interval.
+    """
+
+    name: str
+    images: int
+    seconds: list[float]
+    cpu_seconds: float  # of this process, a unit, mean
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def images_per_s(self) -> float:
+        return self.images / float(np.median(self.seconds))
+
+
+def interleaved(contenders: Sequence[Contender], rounds: int, warm_up: int = 2) -> list[Result]:
+    """Time them all. The first is what the others are compared with; it comes back a second time, as `CONTROL`.
+
+    warm_up: units that each does before the first round: compilation, caches, memory.
+    Raises UserError for fewer than 3 rounds.
+    """
+    if rounds < 3:
+        raise UserError(f"--rounds {rounds}: 3 or more are needed for an interval")
+    first, *others = contenders
+    line = [first, Contender(CONTROL, first.work, first.images), *others]
+    for contender in contenders:
+        for _ in range(warm_up):
+            contender.work()
+    seconds = np.zeros((len(line), rounds, 2))
+    cpu = np.zeros(len(line))
+    for turn in range(rounds):
+        for way, order in enumerate((range(len(line)), reversed(range(len(line))))):
+            for number in order:
+                began, cpu_began = time.perf_counter(), time.process_time()
+                line[number].work()
+                seconds[number, turn, way] = time.perf_counter() - began
+                cpu[number] += time.process_time() - cpu_began
+    speed = np.array([contender.images for contender in line])[:, None] / seconds.sum(axis=2)
+    return [
+        Result(contender.name, contender.images, times.ravel().tolist(), used / (2 * rounds), *interval(ratios))
+        for contender, times, used, ratios in zip(line, seconds, cpu, speed / speed[0], strict=True)
+    ]
+
+
+def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """The median, and the 2.5 and 97.5 % points of the medians of resampled values."""
+    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(np.median(values[drawn], axis=1), [2.5, 97.5])
+    return float(np.median(values)), float(low), float(high)
+
+
+def table(title: str, results: Sequence[Result]) -> Table:
+    made = Table("", "images/s", "CPU ms an image", "times the first", "95 %", title=title, box=None, pad_edge=False)
+    for result in results:
+        made.add_row(
+            result.name,
+            f"{result.images_per_s:.1f}",
+            f"{1000 * result.cpu_seconds / result.images:.2f}",
+            f"{result.ratio:.3f}",
+            f"{result.low:.3f} to {result.high:.3f}",
+        )
+    return made
+
+
+def save(path: Path, command: str, settings: dict[str, Any], results: Sequence[Result]) -> None:
+    """Every figure as JSON, with the machine and the versions. Raises UserError where it cannot be written."""
+    content = {
+        "command": command,
+        "settings": settings,
+        "machine": machine(),
+        "results": [asdict(result) | {"images_per_s": result.images_per_s} for result in results],
+    }
+    try:
+        files.replace(path, json.dumps(content, indent=1).encode())
+    except OSError as error:
+        raise UserError(f"--json {path} not written: {error.strerror}; give a file in a folder that exists") from error
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on beside the code."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "lewel": __version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -1,0 +1,89 @@
+"""`lewel bench data`: from JPEG files to two normalised views, on so many threads, without processes beside."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lewel import config
+from lewel.bench import one_file
+from lewel.bench.compare import Contender, Result, interleaved
+from lewel.data.executor import PILLOW, Executor
+from lewel.data.images import Files, Pixels, evenly, open_images
+from lewel.data.loader import TrainViews, batches
+from lewel.errors import UserError
+
+SIZE = (500, 375)  # the usual JPEG of ImageNet
+ENDLESS = 10**9
+
+
+def measure(data: config.Data, folder: str | None, count: int, rounds: int) -> list[Result]:
+    """Images a second of: the one-file version, Pillow, decoding and crops alone, tensors as they are and compiled.
+
+    data: the views and their size. folder: images; None makes JPEGs of `SIZE`. count: images of a unit of work.
+    """
+    with _images(folder, count) as images:
+        return interleaved(_contenders(images, data, count), rounds)
+
+
+def _contenders(images: Files | Pixels, data: config.Data, count: int) -> list[Contender]:
+    crops = TrainViews(images, data, seed=0, executor="tensor")
+    indices = list(range(count))
+    every = {
+        "one file: Pillow by torchvision": _one_file(images, data.image_size),
+        "pillow": _executor(images, data, count, PILLOW),
+        "decode and crops alone": lambda: crops[0, indices],
+        "tensor": _executor(images, data, count, Executor("tensor")),
+        "tensor, compiled": _executor(images, data, count, Executor("tensor", compiled=True)),
+    }
+    return [Contender(name, work, count) for name, work in every.items()]
+
+
+def _executor(images: Files | Pixels, data: config.Data, count: int, executor: Executor):
+    source = batches(images, data, count, 0, 0, ENDLESS, executor=executor)
+    return lambda: next(source)
+
+
+def _one_file(images: Files | Pixels, size: int):
+    if not isinstance(images, Files):
+        raise UserError("lewel bench data needs image files; give a folder of them in --data")
+    module = one_file.load()
+    views = module.TwoViews(Path(images.root), size)
+    views.paths = [Path(images.root) / name for name in images.names]
+
+    def work() -> list[Tensor]:
+        pairs = [views[index] for index in range(len(views))]
+        return [torch.stack(view).contiguous(memory_format=torch.channels_last) for view in zip(*pairs, strict=True)]
+
+    return work
+
+
+@contextmanager
+def _images(folder: str | None, count: int) -> Iterator[Files | Pixels]:
+    with tempfile.TemporaryDirectory() as made:
+        if folder is None:
+            for number in range(count):
+                _photograph(number).save(Path(made) / f"{number}.jpg", quality=92)
+        images = evenly(open_images(folder or made), count)
+        if len(images) < count:
+            raise UserError(f"--images {count}: {folder} has {len(images)}; give fewer")
+        yield images
+
+
+def _photograph(seed: int) -> Image.Image:
+    """Noise at every scale, as photographs have it: the JPEG has a photograph's size, about 2 bits a pixel."""
+    rng = np.random.default_rng(seed)
+    width, height = SIZE
+    total = np.full((height, width, 3), 128.0)
+    for scale in (2, 4, 8, 16, 32, 64):
+        coarse = rng.normal(0, 3 * scale**0.5, (3, height // scale + 2, width // scale + 2)).astype(np.float32)
+        layers = [Image.fromarray(layer).resize(SIZE, Image.Resampling.BICUBIC) for layer in coarse]
+        total += np.stack([np.asarray(layer) for layer in layers], axis=-1)
+    return Image.fromarray(total.clip(0, 255).astype(np.uint8))

@@ -1,0 +1,25 @@
+"""The bench's yardstick, LEWEL_B as anybody would write it: `examples/lewel_in_one_file.py`; the wheel has a copy."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from lewel.errors import UserError
+
+NAME = "lewel_in_one_file.py"
+
+
+@cache
+def load() -> ModuleType:
+    """The file as a module. Raises UserError where neither the wheel nor the checkout has it."""
+    here = Path(__file__).parent
+    found = next((path for path in (here / NAME, here.parents[2] / "examples" / NAME) if path.is_file()), None)
+    spec = importlib.util.spec_from_file_location("lewel_in_one_file", found) if found else None
+    if spec is None or spec.loader is None:
+        raise UserError(f"{NAME} is not there: install lewel with pip, or run in its checkout")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
