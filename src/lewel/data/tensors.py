@@ -44,20 +44,22 @@ def colours_of(parameters: Sequence[Parameters], largest_sigma: float) -> Colour
 
     largest_sigma: of the blur, in pixels, over the whole run; it sets the number of taps.
     """
-    places: list[tuple[str, list[int], list[float]]] = []
+    places: list[tuple[str, list[tuple[int, float]]]] = []
     for place in range(4):
-        for name in JITTER:
-            rows = [i for i, p in enumerate(parameters) if place < len(p.jitter) and p.jitter[place][0] == name]
-            places.append((name, rows, [parameters[i].jitter[place][1] for i in rows]))
+        drawn = [(i, p.jitter[place]) for i, p in enumerate(parameters) if place < len(p.jitter)]
+        places += [(name, [(i, amount) for i, (its, amount) in drawn if its == name]) for name in JITTER]
     for name in ("gray", "blur", "solarize"):
-        rows = [i for i, p in enumerate(parameters) if getattr(p, name)]
-        places.append((name, rows, [float(getattr(parameters[i], name)) for i in rows]))
-    steps, rows, amounts = [], [], []
-    for name, its_rows, its_amounts in places:
-        if its_rows:
-            steps.append((name, len(rows), len(rows) + len(its_rows)))
-            rows, amounts = rows + its_rows, amounts + its_amounts
-    boxes = [box(p.blur, largest_sigma) for p in parameters if p.blur]
+        places.append((name, [(i, float(getattr(p, name))) for i, p in enumerate(parameters) if getattr(p, name)]))
+    steps, rows, amounts, boxes = [], [], [], []
+    for name, members in places:
+        if len(members) == 1:
+            members = members * 2  # the same again: torch.compile would make another kernel for a single row
+        if members:
+            steps.append((name, len(rows), len(rows) + len(members)))
+            rows += [row for row, _ in members]
+            amounts += [amount for _, amount in members]
+        if name == "blur":
+            boxes = [box(sigma, largest_sigma) for _, sigma in members]
     return Colours(
         steps,
         torch.tensor(rows, dtype=torch.int64),
