@@ -237,7 +237,20 @@ def test_recipes_are_listed(capsys) -> None:
     assert "lewel_b_in1k_100ep" in said and "moco_v2_tiny" not in said
 
 
-@pytest.mark.parametrize("command", [(), ("demo",), ("recipes",), ("pretrain",), ("views",), ("maps",), ("compare",)])
+def test_an_unknown_command_names_the_nearest(capsys) -> None:
+    assert lewel("pretrian") == 2
+    assert capsys.readouterr().err == "lewel: there is no command 'pretrian'; did you mean pretrain?\n"
+
+
+def test_the_overview_names_every_command(capsys) -> None:
+    assert lewel() == 0
+    said = capsys.readouterr().out
+    assert all(f"\n  {name} " in said for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "command", [(), ("demo",), ("recipes",), ("pretrain",), ("views",), ("maps",), ("compare",), ("bench",)]
+)
 def test_help_imports_nothing_heavy(command) -> None:
     """Answers in 0.3 s on an idle machine; what makes it slow is torch, so that is what is looked for."""
     code = "import sys; from lewel.cli import main; sys.argv[1:] = %r\ntry: main()\nexcept SystemExit: pass\n"

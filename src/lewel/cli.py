@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from lewel.config import Options
-from lewel.errors import UserError
+from lewel.errors import UserError, nearest
 from lewel.plan import Overrides
 
 _Flat = tyro.conf.arg(name="")
@@ -19,10 +19,7 @@ _RecipeName = Annotated[
     tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")
 ]
 
-app = tyro.extras.SubcommandApp()
 
-
-@app.command
 def demo(out: Path = Path("lewel-demo"), method: str = "lewel_m", seed: int = 0) -> None:
     """Everything in a few minutes, on images it makes itself: pretrain, kNN and probe before and after, maps, report.
 
@@ -36,7 +33,6 @@ def demo(out: Path = Path("lewel-demo"), method: str = "lewel_m", seed: int = 0)
     run(out, method, seed)
 
 
-@app.command(name="recipes")
 def list_recipes(filter: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TEXT")] = "") -> None:
     """What there is, one line each.
 
@@ -57,7 +53,6 @@ def list_recipes(filter: Annotated[tyro.conf.Positional[str], tyro.conf.arg(meta
     Console().print(table, highlight=False)
 
 
-@app.command
 def pretrain(recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: Annotated[Overrides, _Flat]) -> None:
     """Train an encoder on images without labels. The same command on the same --run goes on where it stopped.
 
@@ -68,7 +63,6 @@ def pretrain(recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: A
     run(recipe, options, numbers)
 
 
-@app.command
 def views(
     recipe: _RecipeName,
     data: str,
@@ -90,7 +84,6 @@ def views(
     save_views(recipe, data, numbers, out, images, seed)
 
 
-@app.command
 def maps(
     run: str,
     data: str,
@@ -116,7 +109,6 @@ def maps(
     save_maps(Path(run), data, out, images, indices, size, seed)
 
 
-@app.command
 def compare(
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")],
     out: Path = Path("curves.png"),
@@ -134,7 +126,6 @@ def compare(
     save_comparison(runs, out)
 
 
-@app.command
 def bench(
     what: Annotated[tyro.conf.Positional[Literal["data"]], tyro.conf.arg(metavar="data")],
     recipe: str = "lewel_b_in1k_100ep",
@@ -160,10 +151,38 @@ def bench(
     bench_data(recipe, data, images, rounds, threads, json)
 
 
+COMMANDS = {
+    "demo": demo,
+    "recipes": list_recipes,
+    "pretrain": pretrain,
+    "views": views,
+    "maps": maps,
+    "compare": compare,
+    "bench": bench,
+}
+
+
+def _run(arguments: list[str]) -> None:
+    """Only the command that is asked for is looked at: all of them would take half a second to answer --help."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UserError(f"there is no command {name!r}{nearest(name, COMMANDS) or '; `lewel --help` lists all'}")
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+    tyro.cli(COMMANDS[name], prog=f"lewel {name}", args=rest, config=config)
+
+
+def _overview() -> str:
+    commands = [f"  {name:<10} {(work.__doc__ or '').splitlines()[0]}" for name, work in COMMANDS.items()]
+    return "\n".join([f"usage: lewel COMMAND ...\n\n{__doc__}\n", *commands, "\n`lewel COMMAND --help` has its flags."])
+
+
 def main() -> None:
     """The `lewel` command. Exit codes: 0, 2 for a user's mistake, 75 for a run that was asked to stop and saved."""
     try:
-        app.cli(prog="lewel", description=__doc__, config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone))
+        _run(sys.argv[1:])
     except KeyboardInterrupt:
         print("lewel: stopped", file=sys.stderr)
         sys.exit(130)

@@ -24,7 +24,7 @@ from lewel.config import Options
 from lewel.data.loader import batches
 from lewel.data.skips import SkipLog
 from lewel.data.workers import worker_error
-from lewel.engine import checkpoint, files, precision, record
+from lewel.engine import checkpoint, files, memory, precision, record
 from lewel.engine.loop import Callback, Step, train
 from lewel.engine.monitor import Monitor
 from lewel.engine.progress import Progress, duration
@@ -44,6 +44,7 @@ def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Co
 
     Raises UserError for all that does not fit, before anything is written; Interrupted when asked to stop.
     """
+    memory.keep_freed()
     with _processes(options):
         run = prepare(name, options, overrides, console or Console(stderr=True))
         _describe(run)

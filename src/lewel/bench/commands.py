@@ -10,6 +10,7 @@ from rich.console import Console
 
 from lewel import recipes
 from lewel.bench import compare, data
+from lewel.engine import memory
 from lewel.errors import UserError
 
 
@@ -19,6 +20,7 @@ def bench_data(recipe: str, folder: str | None, images: int, rounds: int, thread
         if value < 1:
             raise UserError(f"--{name} {value}: must be 1 or more")
     chosen = recipes.get(recipe).data
+    memory.keep_freed()  # as a training run does
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -87,7 +87,9 @@ def resized_crop(
 ) -> None:
     """Crop, resize (bilinear, antialiased, 8 bits) and mirror into `out`."""
     left, top, width, height = parameters.crop
-    crop = image[top : top + height, left : left + width].permute(2, 0, 1)[None]
+    crop = (
+        image[top : top + height, left : left + width].contiguous().permute(2, 0, 1)[None]
+    )  # a third faster than a window
     side = parameters.output
     view = functional.interpolate(crop, (side, side), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
     mirrored = [axis for axis, wanted in ((1, parameters.flip), (0, parameters.vertical_flip)) if wanted]
