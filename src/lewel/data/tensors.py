@@ -36,7 +36,7 @@ class Colours(NamedTuple):
     steps: list[tuple[str, int, int]]
     rows: Int[Tensor, " n"]
     amounts: Float[Tensor, " n"]
-    boxes: Float[Tensor, "blurred 2 taps"]
+    boxes: Float[Tensor, "blurred 2 reach"]
 
 
 def colours_of(parameters: Sequence[Parameters], largest_sigma: float) -> Colours:
@@ -154,7 +154,7 @@ def gray(pixels: Pixels, _: Tensor) -> Pixels:
     return _luma(pixels.float()).to(torch.uint8).expand_as(pixels)
 
 
-def blur(pixels: Pixels, boxes: Float[Tensor, "b 2 taps"]) -> Pixels:
+def blur(pixels: Pixels, boxes: Float[Tensor, "b 2 reach"]) -> Pixels:
     """Each image with its own box, three times along the rows and three times along the columns."""
     for axis in (3, 2):
         for _ in range(PASSES):
@@ -183,13 +183,13 @@ def _filtered(pixels: Pixels, boxes: Tensor, axis: int) -> Pixels:
     Pixels of one weight are summed first: whole numbers, exact. Sums near a half are common, so the rest is in double
     precision, where there is any.
     """
-    length, reach = pixels.shape[axis], boxes.shape[2] // 2
+    length, reach = pixels.shape[axis], boxes.shape[2] - 1
     first, last = pixels.narrow(axis, 0, 1), pixels.narrow(axis, length - 1, 1)
     padded = torch.cat([*[first] * reach, pixels, *[last] * reach], dim=axis)
+    taps = [padded.narrow(axis, tap, length).float() for tap in range(2 * reach + 1)]
+    pairs = [taps[reach], *(taps[reach - far] + taps[reach + far] for far in range(1, reach + 1))]
     among = (boxes > 0).float()[..., None, None, None]
-    inner, outer = (
-        sum(among[:, part, tap] * padded.narrow(axis, tap, length) for tap in range(2 * reach + 1)) for part in (0, 1)
-    )
+    inner, outer = (sum(among[:, part, far] * pair for far, pair in enumerate(pairs)) for part in (0, 1))
     weights = boxes.amax(dim=2).to(_exact(pixels))[..., None, None, None]
     return (inner * weights[:, 0] + outer * weights[:, 1] + 0.5).to(torch.uint8)
 
@@ -200,7 +200,7 @@ def _exact(pixels: Tensor) -> torch.dtype:
 
 
 def box(sigma: float, largest_sigma: float) -> np.ndarray:
-    """(2, taps) float32: the extended box filter (Gwosdek et al. 2011), as many taps as the largest sigma needs.
+    """(2, reach + 1) float32: the extended box filter (Gwosdek et al. 2011) by distance, as far as the largest needs.
 
     First row: the weight of the pixels up to `whole` away; second row: that of the next ones, which is smaller, so that
     the variance is a third of the Gaussian's. In Pillow's 24-bit fixed point.
@@ -210,9 +210,8 @@ def box(sigma: float, largest_sigma: float) -> np.ndarray:
     one = 2**24
     inner = int(np.float32(one) / np.float32(2 * (whole + share) + 1))
     outer = (one - (2 * whole + 1) * inner) // 2
-    weights = np.zeros((2, 2 * reach + 1), np.float32)
-    weights[0, reach - whole : reach + whole + 1] = inner / one
-    weights[1, [reach - whole - 1, reach + whole + 1]] = outer / one
+    weights = np.zeros((2, reach + 1), np.float32)
+    weights[0, : whole + 1], weights[1, whole + 1] = inner / one, outer / one
     return weights
 
 
