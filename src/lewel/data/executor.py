@@ -19,11 +19,9 @@ class Executor(NamedTuple):
 PILLOW = Executor("pillow")
 
 
-def choose(name: Literal["auto", "pillow", "tensor"], device: torch.device) -> Executor:
-    """auto: tensors on a GPU; on a CPU Pillow, because compiling takes a minute and needs a compiler."""
-    if name == "pillow" or (name == "auto" and device.type != "cuda"):
-        return PILLOW
-    return Executor("tensor", _can_compile(device))
+def choose(name: Literal["pillow", "tensor"], device: torch.device) -> Executor:
+    """Tensor operations are compiled where there is a compiler."""
+    return PILLOW if name == "pillow" else Executor("tensor", _can_compile(device))
 
 
 def _can_compile(device: torch.device) -> bool:
