@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -54,7 +55,7 @@ class Run:
         """What to tell the user when the run directory cannot be written."""
         return f"--run {self.directory} cannot be written ({reason}); make room, or give another --run"
 
-    @property
+    @cached_property
     def identity(self) -> Identity:
         content = dataclasses.asdict(self.recipe) | {
             "seed": self.options.seed,

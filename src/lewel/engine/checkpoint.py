@@ -32,6 +32,7 @@ from lewel import parallel
 from lewel.engine import files
 from lewel.engine.identity import Identity, compare
 from lewel.engine.state import Packed, Training, first_not_finite, pack, running_statistics, unpack
+from lewel.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +53,13 @@ def save(run: Path, step: int, training: Training, identity: Identity, keep: int
     parallel.broadcast_(running_statistics(training.module))
     packed = pack(training)
     target = directory(run, step)
-    problem = ""
-    if parallel.is_main():
-        try:
-            _write(target, step, packed, identity)
-            _prune(run, step, keep)
-        except (OSError, FloatingPointError) as error:
-            problem = _explain(error, target)
-    parallel.raise_together(problem)
+
+    def write() -> None:
+        _write(target, step, packed, identity)
+        _prune(run, step, keep)
+
+    room = "make room (or lower --keep), then the same command goes on"
+    parallel.on_main(write, lambda reason: _not_written(target, reason, room))
     return target
 
 
@@ -70,7 +70,7 @@ def directory(run: Path, step: int) -> Path:
 def _write(target: Path, step: int, packed: Packed, identity: Identity) -> None:
     name = first_not_finite(packed)
     if name:
-        raise FloatingPointError(name)
+        raise UserError(_not_written(target, f"{name} is not finite", "lower --lr"))
     tensors = {"module": packed.module, "optimizer": packed.optimizer, "rng": packed.generators}
     state = {"step": step, "identity": asdict(identity), **packed.numbers}
     temporary = target.with_name(f".tmp-{target.name}")
@@ -117,13 +117,10 @@ def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save(alone)
 
 
-def _explain(error: Exception, target: Path) -> str:
+def _not_written(target: Path, reason: str, remedy: str) -> str:
     kept = [path.name for path in _steps(target.parent)]
     last = f"the last good one is {kept[-1]}" if kept else "there is none before it"
-    if isinstance(error, FloatingPointError):
-        return f"{target} not written: {error} is not finite; {last}; lower --lr"
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return f"{target} not written: {reason}; {last}; make room (or lower --keep), then the same command goes on"
+    return f"{target} not written: {reason}; {last}; {remedy}"
 
 
 def _prune(run: Path, step: int, keep: int) -> None:
