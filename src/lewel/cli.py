@@ -5,16 +5,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from lewel.config import Options
+from lewel.config import Bench, Options
 from lewel.errors import UserError, nearest
 from lewel.plan import Overrides
 
 _Flat = tyro.conf.arg(name="")
+_Numbers = Annotated[Overrides, _Flat]
+_Bench = Annotated[Bench, _Flat]
 _RecipeName = Annotated[
     tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")
 ]
@@ -53,7 +56,7 @@ def list_recipes(filter: Annotated[tyro.conf.Positional[str], tyro.conf.arg(meta
     Console().print(table, highlight=False)
 
 
-def pretrain(recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: Annotated[Overrides, _Flat]) -> None:
+def pretrain(recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: _Numbers) -> None:
     """Train an encoder on images without labels. The same command on the same --run goes on where it stopped.
 
     Exit code 0: done; 2: something does not fit, one line says what; 75: stopped by a signal or Ctrl-C, and saved.
@@ -66,7 +69,7 @@ def pretrain(recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: A
 def views(
     recipe: _RecipeName,
     data: str,
-    numbers: Annotated[Overrides, _Flat],
+    numbers: _Numbers,
     out: Path = Path("views.png"),
     images: int = 6,
     seed: int = 0,
@@ -126,8 +129,69 @@ def compare(
     save_comparison(runs, out)
 
 
-def bench(
-    what: Annotated[tyro.conf.Positional[Literal["data"]], tyro.conf.arg(metavar="data")],
+def bench_step(options: _Bench, numbers: _Numbers, switches: bool = False) -> None:
+    """A training step on views that are ready, against the one-file version, or lightly's BYOL or MoCo.
+
+    Args:
+        switches: also without each thing that makes it fast, and with torch.compile
+    """
+    from lewel.bench import commands
+
+    commands.bench_step(options, numbers, switches)
+
+
+def bench_memory(options: _Bench, numbers: _Numbers, switches: bool = False) -> None:
+    """The peak memory of a training step, and what of it an image takes.
+
+    Args:
+        switches: also without each thing that makes it fast, and with torch.compile
+    """
+    from lewel.bench import commands
+
+    commands.bench_memory(options, numbers, switches)
+
+
+def bench_train(
+    data: str,
+    options: _Bench,
+    numbers: _Numbers,
+    workers: int | None = None,
+    executors: tuple[Literal["pillow", "tensor"], ...] = ("pillow",),
+) -> None:
+    """Training from image files: images a second, and how long it waits for data.
+
+    Args:
+        data: folder of images
+        workers: processes that decode and augment; by default as in `lewel pretrain`
+        executors: what makes the views
+    """
+    from lewel.bench import commands
+
+    commands.bench_train(options, numbers, data, workers, executors)
+
+
+def bench_cost(
+    options: _Bench,
+    numbers: _Numbers,
+    data: str | None = None,
+    workers: int | None = None,
+    vary_dim: tuple[int, ...] = (128, 512),
+    vary_groups: tuple[int, ...] = (2, 8),
+) -> None:
+    """What LEWEL adds to MoCo v2 and BYOL: time, memory and parameters (Table 9), for other d and h too.
+
+    Args:
+        data: folder of images; by default views that are ready, so without waiting for data
+        workers: processes that decode and augment; by default as in `lewel pretrain`
+        vary_dim: other values of d, the number of maps
+        vary_groups: other values of h, the groups of channels
+    """
+    from lewel.bench import commands
+
+    commands.bench_cost(options, numbers, data, workers, vary_dim, vary_groups)
+
+
+def bench_data(
     recipe: str = "lewel_b_in1k_100ep",
     data: str | None = None,
     images: int = 32,
@@ -135,10 +199,9 @@ def bench(
     threads: int = 1,
     json: Path | None = None,
 ) -> None:
-    """What a part costs: images a second, interleaved with what anybody would write, in one run.
+    """From image files to two normalised views, against what anybody would write.
 
     Args:
-        what: data: from JPEG files to two normalised views
         recipe: whose views, and their size
         data: folder of images; by default JPEGs of 500 x 375 pixels that it makes
         images: in a unit of work
@@ -146,9 +209,9 @@ def bench(
         threads: that PyTorch may use
         json: file for every figure
     """
-    from lewel.bench.commands import bench_data
+    from lewel.bench import commands
 
-    bench_data(recipe, data, images, rounds, threads, json)
+    commands.bench_data(recipe, data, images, rounds, threads, json)
 
 
 COMMANDS = {
@@ -158,25 +221,35 @@ COMMANDS = {
     "views": views,
     "maps": maps,
     "compare": compare,
-    "bench": bench,
+    "bench step": bench_step,
+    "bench data": bench_data,
+    "bench train": bench_train,
+    "bench memory": bench_memory,
+    "bench cost": bench_cost,
 }
 
 
 def _run(arguments: list[str]) -> None:
     """Only the command that is asked for is looked at: all of them would take half a second to answer --help."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+        print(_overview(COMMANDS))
         return
-    name, *rest = arguments
+    name, rest = arguments[0], arguments[1:]
+    parts = [command for command in COMMANDS if command.startswith(f"{name} ")]
+    if parts:
+        if not rest or rest[0] in ("-h", "--help"):
+            print(_overview(parts))
+            return
+        name, rest = f"{name} {rest[0]}", rest[1:]
     if name not in COMMANDS:
         raise UserError(f"there is no command {name!r}{nearest(name, COMMANDS) or '; `lewel --help` lists all'}")
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
     tyro.cli(COMMANDS[name], prog=f"lewel {name}", args=rest, config=config)
 
 
-def _overview() -> str:
-    commands = [f"  {name:<10} {(work.__doc__ or '').splitlines()[0]}" for name, work in COMMANDS.items()]
-    return "\n".join([f"usage: lewel COMMAND ...\n\n{__doc__}\n", *commands, "\n`lewel COMMAND --help` has its flags."])
+def _overview(names: Iterable[str]) -> str:
+    lines = [f"  {name:<12} {(COMMANDS[name].__doc__ or '').splitlines()[0]}" for name in names]
+    return "\n".join([f"usage: lewel COMMAND ...\n\n{__doc__}\n", *lines, "\n`lewel COMMAND --help` has its flags."])
 
 
 def main() -> None:

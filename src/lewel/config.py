@@ -8,6 +8,7 @@ the feature map with its `Maps`, projects with its `Head`, and compares with its
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 ImageStats = tuple[float, float, float]
@@ -202,6 +203,7 @@ class Options:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
     executor: Literal["pillow", "tensor"] = "pillow"  # what makes the views; tensor: colours on the device, same values
+    compile: bool = False  # the encoders by torch.compile: for GPUs; the first step takes a minute or more
     workers: int | None = None  # processes that decode and augment; by default from the number of cores
     accumulate: int = 1  # micro-batches a step: less memory, smaller BN groups and fewer in-batch negatives
     init: str = "random"  # weights to start from: random, a file, or timm:NAME
@@ -212,3 +214,16 @@ class Options:
     dry_run: bool = False  # check everything, time 20 steps, print the plan, write nothing
     extend: bool = False  # go on with another number of epochs
     change_processes: bool = False  # go on with another number of processes
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How `lewel bench` times training steps. Each is a flag of it."""
+
+    recipe: str = "lewel_b_in1k_100ep"  # a name from `lewel recipes`, or FILE.py:FUNCTION
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
+    rounds: int = 5  # each times every contender twice
+    steps: int | None = None  # of a unit of work; by default 1 on a CPU, 10 on a GPU
+    threads: int | None = None  # that PyTorch may use; by default its own choice
+    json: Path | None = None  # file for every figure

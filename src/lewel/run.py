@@ -62,6 +62,7 @@ class Run:
             "images": _seen(self.images),
             "precision": self.precision.name,
             "executor": self.executor.name,
+            "compile": self.options.compile,
             "accumulate": self.options.accumulate,
         }
         return Identity(
@@ -91,6 +92,8 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
 def _build(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
     device = precision.device(options.device, parallel.local_rank())
     _check_options(options)
+    if options.compile and not executor.can_compile(device):
+        raise UserError(f"--compile on {device.type}: needs a C++ compiler and a CPU or a CUDA GPU; leave it out")
     divided = is_divided(options.data)
     images = open_images(options.data, "train" if divided else None)
     chosen = plan.resolve(recipes.get(name), overrides, len(images), parallel.world(), options.accumulate)
@@ -103,6 +106,8 @@ def _build(name: str, options: Options, overrides: plan.Overrides, console: Cons
         account = weights.initialise(method, options.init)
         if parallel.is_main():
             console.print(str(account), highlight=False, markup=False)
+    if options.compile:
+        method.compile_encoders()
     chosen_precision = precision.choose(options.precision, device)
     training = Training(method, make_optimizer(method, chosen.recipe.optimizer), chosen_precision.scaler())
     how = executor.choose(options.executor, device)

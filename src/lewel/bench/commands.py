@@ -2,35 +2,171 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
+from rich.live import Live
+from rich.table import Table
 
-from lewel import recipes
-from lewel.bench import compare, data
-from lewel.engine import memory
+from lewel import plan, recipes
+from lewel.bench import compare, cost, data, memory, step, train, work
+from lewel.bench.package import Folder, Setup
+from lewel.config import Bench, Recipe
+from lewel.engine import memory as engine_memory
+from lewel.engine import precision
 from lewel.errors import UserError
 
 
 def bench_data(recipe: str, folder: str | None, images: int, rounds: int, threads: int, out: Path | None) -> None:
     """Raises UserError for numbers below 1, an unknown recipe, or too few images."""
-    for name, value in (("images", images), ("threads", threads)):
-        if value < 1:
-            raise UserError(f"--{name} {value}: must be 1 or more")
+    _at_least_one(images=images, threads=threads)
     chosen = recipes.get(recipe).data
-    memory.keep_freed()  # as a training run does
+    engine_memory.keep_freed()  # as a training run does
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         results = data.measure(chosen, folder, images, rounds)
-        machine = compare.machine()
+        title = f"two views of {chosen.image_size} px, {recipe}; {_where(torch.device('cpu'))}, {threads} thread(s)"
+        settings = {"recipe": recipe, "data": folder, "images": images, "rounds": rounds, "threads": threads}
+        _show(compare.table(title, results), out, settings, [compare.as_dict(result) for result in results])
     finally:
         torch.set_num_threads(before)
-    title = f"two views of {chosen.image_size} px, {recipe}; {machine['processor']}, {threads} thread(s)"
-    Console().print(compare.table(title, results), highlight=False)
+
+
+def bench_step(options: Bench, numbers: plan.Overrides, switches: bool) -> None:
+    """Raises UserError for what a recipe does not allow, and for contenders that do other work than the first."""
+    recipe, setup = _setup(options, numbers)
+    lines = step.entrants(recipe, setup, switches)
+    device = torch.device(setup.device)
+    with Console(stderr=True).status(f"building and timing {len(lines)} contenders"):
+        results = step.measure(lines, options.rounds)
+    title = f"a training step, {_what(lines[0].setup.recipe)}; {_where(device)}"
+    _show(
+        step.table(title, results, device),
+        options.json,
+        _settings(options, numbers),
+        [compare.as_dict(r) for r in results],
+    )
+    _say_who_is_missing(lines[0].name)
+
+
+def bench_memory(options: Bench, numbers: plan.Overrides, switches: bool) -> None:
+    """Raises UserError as `bench_step`."""
+    recipe, setup = _setup(options, numbers)
+    if recipe.optimizer.batch_size < 4:
+        raise UserError(f"--batch-size {recipe.optimizer.batch_size}: 4 or more, half of it is measured too")
+    lines = step.entrants(recipe, setup, switches)
+    with Console(stderr=True).status(f"measuring {len(lines)} contenders, twice each"):
+        peaks = memory.measure(lines)
+    title = f"peak memory, {_what(lines[0].setup.recipe)}; {_where(torch.device(setup.device))}"
+    _show(memory.table(title, peaks), options.json, _settings(options, numbers), [memory.as_dict(p) for p in peaks])
+    _say_who_is_missing(lines[0].name)
+
+
+def bench_train(
+    options: Bench,
+    numbers: plan.Overrides,
+    folder: str,
+    workers: int | None,
+    executors: Sequence[Literal["pillow", "tensor"]],
+) -> None:
+    """Raises UserError as `bench_step`, and for images that cannot be used."""
+    recipe, setup = _setup(options, numbers)
+    count = _workers(workers, setup)
+    setup = dataclasses.replace(setup, folder=Folder(folder, count))
+    with Console(stderr=True).status("building and timing"):
+        results = train.measure(setup, executors, options.rounds)
+    title = f"training from files, {count} workers, {_what(recipe)}; {_where(torch.device(setup.device))}"
+    settings = _settings(options, numbers) | {"data": folder, "workers": count}
+    _show(train.table(title, results), options.json, settings, [compare.as_dict(r) for r in results])
+
+
+def bench_cost(
+    options: Bench,
+    numbers: plan.Overrides,
+    folder: str | None,
+    workers: int | None,
+    dims: Sequence[int],
+    groups: Sequence[int],
+) -> None:
+    """Raises UserError as `bench_step`; --recipe tells the setting: in1k_100ep of lewel_b_in1k_100ep."""
+    recipe, setup = _setup(options, numbers)
+    suffix = cost.suffix(recipe.name)
+    numbers = dataclasses.replace(numbers, batch_size=recipe.optimizer.batch_size)
+    if folder is not None:
+        setup = dataclasses.replace(setup, folder=Folder(folder, _workers(workers, setup)))
+    precisions = ["fp32"] if setup.precision == "fp32" else ["fp32", setup.precision]
+    title = f"what LEWEL costs, {_what(recipe)}; {_where(torch.device(setup.device))}"
+    rows: list[cost.Row] = []
+    with Live(console=Console(stderr=True)) as live:
+        for row in cost.measure(setup, numbers, suffix, precisions, dims, groups, options.rounds):
+            rows.append(row)
+            live.update(cost.table(title, rows))
+        live.update("")
+    settings = _settings(options, numbers) | {"data": folder}
+    _show(cost.table(title, rows), options.json, settings, [cost.as_dict(row) for row in rows])
+
+
+def _setup(options: Bench, numbers: plan.Overrides) -> tuple[Recipe, Setup]:
+    """The recipe with the flags' numbers, and how its steps are timed. By default a batch is one that a CPU likes."""
+    _at_least_one(threads=options.threads, steps=options.steps)
+    device = precision.device(options.device)
+    on_gpu = device.type == "cuda"
+    if numbers.batch_size is None:
+        numbers = dataclasses.replace(numbers, batch_size=256 if on_gpu else 16)
+    recipe = plan.resolve(recipes.get(options.recipe), numbers, cost.IMAGENET).recipe
+    chosen = precision.choose(options.precision, device)
+    machine = work.machine(device)
+    setup = Setup(
+        recipe,
+        str(device),
+        chosen.name,
+        threads=options.threads or torch.get_num_threads(),
+        steps=options.steps or (10 if on_gpu else 1),
+        machine=machine,
+    )
+    return recipe, setup
+
+
+def _workers(given: int | None, setup: Setup) -> int:
+    """By default as in `lewel pretrain`: one beside a CPU that computes, else a core each."""
+    return given if given is not None else 1 if setup.device == "cpu" else min(16, compare.cores())
+
+
+def _at_least_one(**numbers: int | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: must be 1 or more")
+
+
+def _what(recipe: Recipe) -> str:
+    target = f", target in {recipe.method.target.batchnorm} statistics"
+    size, batch = recipe.data.image_size, recipe.optimizer.batch_size
+    return f"{recipe.name}: {recipe.method.encoder.name}, {size} px, batch {batch}{target}"
+
+
+def _where(device: torch.device) -> str:
+    machine = compare.machine()
+    return machine["gpu"] if device.type == "cuda" else f"{machine['processor']}, {machine['cores']} cores"
+
+
+def _settings(options: Bench, numbers: plan.Overrides) -> dict[str, Any]:
+    flags = {name: value for name, value in dataclasses.asdict(numbers).items() if value is not None}
+    return {**dataclasses.asdict(options), "json": None, "numbers": flags}
+
+
+def _say_who_is_missing(first: str) -> None:
+    if first.startswith("lewel"):
+        print("nobody to compare with: the one-file version is LEWEL_B; BYOL and MoCo v2 need `pip install lightly`")
+
+
+def _show(table: Table, out: Path | None, settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
+    Console().print(table, highlight=False)
     if out is not None:
-        settings = {"recipe": recipe, "data": folder, "images": images, "rounds": rounds, "threads": threads}
         compare.save(out, " ".join(sys.argv), settings, results)
         print(f"wrote {out}")

@@ -13,13 +13,13 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.table import Table
+from rich.table import Column, Table
 
 from lewel.engine import files
 from lewel.errors import UserError
@@ -31,27 +31,33 @@ CONTROL = "the first again"
 
 @dataclass(frozen=True)
 class Contender:
-    """work: one unit of work, of `images` images, finished (the device too) when it returns."""
+    """work: one unit of work, of `images` images, finished (the device too) when it returns.
+
+    cpu: CPU seconds so far, of whatever process does the work.
+    """
 
     name: str
     work: Callable[[], object]
     images: int
+    cpu: Callable[[], float] = time.process_time
 
 
 @dataclass(frozen=True)
 class Result:
     """One contender.
 
-    seconds: of each unit, two a round, in order. ratio: its speed over the first's, with its interval.
+    seconds: of each unit, two a round, in order. cpu_seconds: of a unit, mean.
+    ratio: its speed over the first's, with its interval. facts: what else is known of it, by name.
     """
 
     name: str
     images: int
     seconds: list[float]
-    cpu_seconds: float  # of this process, a unit, mean
+    cpu_seconds: float
     ratio: float
     low: float
     high: float
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def images_per_s(self) -> float:
@@ -67,7 +73,7 @@ def interleaved(contenders: Sequence[Contender], rounds: int, warm_up: int = 2) 
     if rounds < 3:
         raise UserError(f"--rounds {rounds}: 3 or more are needed for an interval")
     first, *others = contenders
-    line = [first, Contender(CONTROL, first.work, first.images), *others]
+    line = [first, replace(first, name=CONTROL), *others]
     for contender in contenders:
         for _ in range(warm_up):
             contender.work()
@@ -76,10 +82,11 @@ def interleaved(contenders: Sequence[Contender], rounds: int, warm_up: int = 2) 
     for turn in range(rounds):
         for way, order in enumerate((range(len(line)), reversed(range(len(line))))):
             for number in order:
-                began, cpu_began = time.perf_counter(), time.process_time()
-                line[number].work()
+                contender = line[number]
+                cpu_began, began = contender.cpu(), time.perf_counter()
+                contender.work()
                 seconds[number, turn, way] = time.perf_counter() - began
-                cpu[number] += time.process_time() - cpu_began
+                cpu[number] += contender.cpu() - cpu_began
     speed = np.array([contender.images for contender in line])[:, None] / seconds.sum(axis=2)
     return [
         Result(contender.name, contender.images, times.ravel().tolist(), used / (2 * rounds), *interval(ratios))
@@ -95,26 +102,36 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
 
 
 def table(title: str, results: Sequence[Result]) -> Table:
-    made = Table("", "images/s", "CPU ms an image", "times the first", "95 %", title=title, box=None, pad_edge=False)
+    made = empty_table(title, "images/s", "times the first", "CPU ms an image")
     for result in results:
-        made.add_row(
-            result.name,
-            f"{result.images_per_s:.1f}",
-            f"{1000 * result.cpu_seconds / result.images:.2f}",
-            f"{result.ratio:.3f}",
-            f"{result.low:.3f} to {result.high:.3f}",
-        )
+        cpu_ms = 1000 * result.cpu_seconds / result.images
+        made.add_row(result.name, figures(result.images_per_s), with_interval(result), f"{cpu_ms:.2f}")
     return made
 
 
-def save(path: Path, command: str, settings: dict[str, Any], results: Sequence[Result]) -> None:
+def empty_table(title: str, *columns: str) -> Table:
+    """With a first column for the contenders' names."""
+    numbers = [Column(name, justify="right") for name in columns]
+    return Table(Column("", no_wrap=True), *numbers, title=title, box=None, pad_edge=False)
+
+
+def figures(value: float) -> str:
+    """At least three significant figures."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def with_interval(result: Result) -> str:
+    return f"{result.ratio:.2f} ({result.low:.2f} to {result.high:.2f})"
+
+
+def as_dict(result: Result) -> dict[str, Any]:
+    """For the file."""
+    return asdict(result) | {"images_per_s": result.images_per_s}
+
+
+def save(path: Path, command: str, settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
     """Every figure as JSON, with the machine and the versions. Raises UserError where it cannot be written."""
-    content = {
-        "command": command,
-        "settings": settings,
-        "machine": machine(),
-        "results": [asdict(result) | {"images_per_s": result.images_per_s} for result in results],
-    }
+    content = {"command": command, "settings": settings, "machine": machine(), "results": results}
     try:
         files.replace(path, json.dumps(content, indent=1).encode())
     except OSError as error:
@@ -125,13 +142,18 @@ def machine() -> dict[str, Any]:
     """What the figures depend on beside the code."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "lewel": __version__,
     }
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

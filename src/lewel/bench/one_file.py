@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -23,3 +24,14 @@ def load() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+_LAYERS = {"0": "hidden", "1": "norm", "3": "out"}
+_TERMS = {"": "global", "_aligned": "aligned"}
+
+
+def packaged(name: str) -> str:
+    """The file's name of a tensor in the package's."""
+    name = re.sub(r"^target\.", "target.branch.", name).replace(".encoder.", ".encoder.backbone.")
+    name = re.sub(r"\.project(_aligned)?\.(\d)", lambda m: f".projectors.{_TERMS[m[1] or '']}.{_LAYERS[m[2]]}", name)
+    return re.sub(r"^predict(_aligned)?\.(\d)", lambda m: f"predictors.{_TERMS[m[1] or '']}.{_LAYERS[m[2]]}", name)

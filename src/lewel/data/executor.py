@@ -21,9 +21,9 @@ PILLOW = Executor("pillow")
 
 def choose(name: Literal["pillow", "tensor"], device: torch.device) -> Executor:
     """Tensor operations are compiled where there is a compiler."""
-    return PILLOW if name == "pillow" else Executor("tensor", _can_compile(device))
+    return PILLOW if name == "pillow" else Executor("tensor", can_compile(device))
 
 
-def _can_compile(device: torch.device) -> bool:
+def can_compile(device: torch.device) -> bool:
     """Inductor needs a C++ compiler, for kernels on a CPU and for what starts those on a GPU."""
     return device.type in ("cpu", "cuda") and shutil.which(os.environ.get("CXX", "g++")) is not None

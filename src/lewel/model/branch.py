@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -33,12 +34,17 @@ class Branch(nn.Module):
         super().__init__()
         self.encoder, self.maps, self.projectors, self.paths = encoder, maps, projectors, paths
         self.sources = {path.heat for path in paths}
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+
+    def compile_encoder(self) -> None:
+        """By torch.compile, for one size of batch: what evaluates the encoder, with others, does not go through it."""
+        self._compiled = torch.compile(self.encoder.forward, dynamic=False)
 
     def forward(self, pixels: Float[Tensor, "b 3 height width"]) -> Embeddings:
         return self.embed(self.encode(pixels))
 
     def encode(self, pixels: Float[Tensor, "b 3 height width"]) -> Features:
-        feature_map = self.encoder(pixels)
+        feature_map = (self._compiled or self.encoder)(pixels)
         size = (feature_map.shape[2], feature_map.shape[3])
         return Features(feature_map.flatten(2).transpose(1, 2), size)
 

@@ -74,6 +74,11 @@ class Method(nn.Module):
             "keys": {name: rows for name, rows in target[directions[0][1]].embeddings.items()},
         }
 
+    def compile_encoders(self) -> None:
+        """By torch.compile, online and target; the rest is small, or different in every method."""
+        self.online.compile_encoder()
+        self.target.compile_encoder()
+
     def before_step(self, step: int, total_steps: int) -> None:
         """Move MoCo's target. Called again without `after_step` between (a rejected step), it does so only once."""
         self.step, self.total_steps = step, total_steps

@@ -36,7 +36,7 @@ class MomentumTarget(nn.Module):
         self.config = target
         self.branch = copy.deepcopy(online).requires_grad_(False)
         self._folded: dict[tuple[torch.device, torch.dtype | None], Folded] = {}  # derived, never saved
-        self._stale = True
+        self._stale, self._compiled = True, False
         self.train(self.training)
 
     def train(self, mode: bool = True) -> MomentumTarget:
@@ -44,6 +44,12 @@ class MomentumTarget(nn.Module):
         if self.config.batchnorm == "running":
             self.branch.eval()
         return self
+
+    def compile_encoder(self) -> None:
+        """That of the branch that makes the passes: see `Branch.compile_encoder`."""
+        self._compiled, self._folded = True, {}
+        if self.config.batchnorm == "batch":
+            self.branch.compile_encoder()
 
     @torch.no_grad()
     def forward(self, views: list[Float[Tensor, "b 3 height width"]], step: int) -> list[Embeddings]:
@@ -62,11 +68,15 @@ class MomentumTarget(nn.Module):
         if folded is None:
             with torch.autocast(device.type, enabled=False):
                 probe = example[:1].to(next(self.branch.parameters()).dtype)
-                self._folded = {(device, dtype): Folded(self.branch, pairs(self.branch, probe), dtype)}
+                folded = Folded(self.branch, pairs(self.branch, probe), dtype)
+            if self._compiled:
+                assert isinstance(folded.twin, Branch)
+                folded.twin.compile_encoder()
+            self._folded = {(device, dtype): folded}
         elif self._stale:
             folded.refresh()
         self._stale = False
-        return self._folded[device, dtype].twin
+        return folded.twin
 
     def _shuffled(self, pixels: Tensor, step: int) -> Embeddings:
         """ShuffleBN: the key of an image is made beside other images than its query, so BN statistics tell nothing.

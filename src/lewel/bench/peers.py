@@ -1,0 +1,257 @@
+"""What others would run for the same work: the one-file version, and lightly's BYOL and MoCo.
+
+Each starts from the package's own weights, so that its first loss says whether it does the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lewel import config
+from lewel.bench import one_file, work
+from lewel.bench.apart import Built, Maker
+from lewel.bench.package import Setup, ready_views, untrained
+from lewel.errors import UserError
+
+LR = 1e-3
+
+
+class Peer(Protocol):
+    """loss: in the paper's scale. step: all of one, the target's update included."""
+
+    @property
+    def network(self) -> nn.Module: ...
+    def loss(self, views: tuple[Tensor, ...]) -> Tensor: ...
+    def step(self, loss: Tensor) -> None: ...
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """name: for the table. recipe: what the package is given, so that the work is the same."""
+
+    name: str
+    make: Maker
+    recipe: config.Recipe
+
+
+def yardstick(recipe: config.Recipe) -> Yardstick | None:
+    """Who else does this recipe's work; None where nobody does (LEWEL_M, and the ablations)."""
+    if is_lewel_b(recipe):
+        return Yardstick("one file", one_file_contender, recipe)
+    method, kinds = recipe.method, [(term.maps.kind, term.objective.kind) for term in recipe.method.terms]
+    if kinds not in ([("uniform", "cosine")], [("uniform", "queue")]) or not importlib.util.find_spec("lightly"):
+        return None
+    if kinds == [("uniform", "queue")]:
+        return Yardstick("lightly MoCo", lightly_moco, recipe)
+    target = replace(method.target, batchnorm="batch")  # lightly has no other
+    return Yardstick("lightly BYOL", lightly_byol, replace(recipe, method=replace(method, target=target)))
+
+
+def check(mine: dict[str, Any], theirs: dict[str, Any], name: str, tolerance: float) -> None:
+    """Raises UserError where the first losses are further apart than `tolerance` of them, or the FLOPs than 1 %."""
+    for what, allowed in (("loss", tolerance), ("flops", 0.01)):
+        a, b = float(mine[what]), float(theirs[what])
+        if abs(a - b) > allowed * abs(b):
+            raise UserError(f"{name} does other work: its {what} is {a:.6g}, that of the first {b:.6g}; not compared")
+
+
+def is_lewel_b(recipe: config.Recipe) -> bool:
+    """Whether it is what the one-file version does."""
+    terms = [(term.maps.kind, term.objective.kind) for term in recipe.method.terms]
+    return terms == [("uniform", "cosine"), ("coupled", "cosine")] and recipe.method.target.batchnorm == "running"
+
+
+def one_file_contender(setup: Setup) -> Built:
+    """`apart.Maker` of `examples/lewel_in_one_file.py`."""
+    return _built(setup, OneFile(setup.recipe))
+
+
+def lightly_byol(setup: Setup) -> Built:
+    """`apart.Maker` of BYOL as lightly's documentation puts it together."""
+    return _built(setup, _LightlyByol(setup.recipe))
+
+
+def lightly_moco(setup: Setup) -> Built:
+    """`apart.Maker` of MoCo v2 as lightly's documentation puts it together."""
+    return _built(setup, _LightlyMoco(setup.recipe))
+
+
+def _built(setup: Setup, peer: Peer) -> Built:
+    """Plain eager fp32; or with autocast and channels-last memory, where the setup has another precision."""
+    torch.set_num_threads(setup.threads)
+    device, fast = torch.device(setup.device), setup.precision != "fp32"
+    peer.network.to(device).train()
+    views = ready_views(setup.recipe, device)
+    if fast:
+        peer.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # a real overload
+    else:
+        views = tuple(view.contiguous() for view in views)
+
+    def loss() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+            return peer.loss(views)
+
+    def unit() -> None:
+        for _ in range(setup.steps):
+            peer.step(loss())
+        work.finish(device)
+
+    facts: dict[str, Any] = {}
+    if setup.machine is not None:
+        facts = {"loss": float(loss().detach()), **vars(work.count(lambda: peer.step(loss()), setup.machine))}
+    for _ in range(2):
+        unit()
+    if setup.machine is not None and device.type == "cuda":
+        facts["launches"], facts["waits"] = (n / setup.steps for n in work.launches(unit))
+    return Built(unit, setup.images, facts)
+
+
+class OneFile:
+    """The one-file version's network, with the package's first weights, and its own optimizer and step."""
+
+    def __init__(self, recipe: config.Recipe) -> None:
+        self.file = one_file.load()
+        ours = untrained(recipe)
+        shape = _shape(recipe)
+        self.network = self.file.LEWEL(recipe.method.encoder.name, shape.hidden, shape.dim, shape.groups, shape.beta)
+        state = ours.state_dict()
+        self.network.load_state_dict({name: state[one_file.packaged(name)] for name in self.network.state_dict()})
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimizer = _optimizer(recipe, trained, self.file.LARS)
+
+    def loss(self, views: tuple[Tensor, ...]) -> Tensor:
+        return self.network(*views)
+
+    def step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.network.move_target(0, 100)
+
+
+class _LightlyByol:
+    def __init__(self, recipe: config.Recipe) -> None:
+        from lightly.loss import NegativeCosineSimilarity
+        from lightly.models.modules import heads
+        from lightly.models.utils import deactivate_requires_grad, update_momentum
+        from lightly.utils.lars import LARS
+
+        ours, shape, width = untrained(recipe), _shape(recipe), recipe.method.terms[0]
+        assert width.predictor is not None
+        backbone = ours.online.encoder
+        channels: int = backbone.backbone.num_features  # pyright: ignore[reportAssignmentType]
+        projector = heads.BYOLProjectionHead(channels, shape.hidden, shape.dim)
+        predictor = heads.BYOLPredictionHead(shape.dim, width.predictor.hidden, shape.dim)
+        _copy_head(projector, ours.online.projectors["global"])
+        _copy_head(predictor, ours.predictors["global"])
+        online = nn.Sequential(_Pooled(backbone), projector)
+        target = copy.deepcopy(online)
+        deactivate_requires_grad(target)
+        self.network = nn.ModuleList([online, predictor, target])
+        self.criterion, self.update = NegativeCosineSimilarity(), update_momentum
+        self.optimizer = _optimizer(recipe, [*chain(online.parameters(), predictor.parameters())], LARS)
+
+    def loss(self, views: tuple[Tensor, ...]) -> Tensor:
+        online, predictor, target = self.network
+        (p0, p1) = (predictor(online(view)) for view in views)
+        with torch.no_grad():
+            z0, z1 = (target(view) for view in views)
+        apart = 0.5 * (self.criterion(p0, z1) + self.criterion(p1, z0))
+        return 4 + 4 * apart  # of lightly's -cos, the mean of both directions, the sum of 2 - 2 cos
+
+    def step(self, loss: Tensor) -> None:
+        online, _, target = self.network
+        self.update(online, target, m=0.99)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+class _LightlyMoco:
+    def __init__(self, recipe: config.Recipe) -> None:
+        from lightly.loss import NTXentLoss
+        from lightly.models.modules import heads
+        from lightly.models.utils import deactivate_requires_grad, update_momentum
+
+        ours, shape, objective = untrained(recipe), _shape(recipe), recipe.method.terms[0].objective
+        backbone = ours.online.encoder
+        channels: int = backbone.backbone.num_features  # pyright: ignore[reportAssignmentType]
+        projector = heads.MoCoProjectionHead(channels, shape.hidden, shape.dim)
+        _copy_head(projector, ours.online.projectors["global"])
+        online = nn.Sequential(_Pooled(backbone), projector)
+        target = copy.deepcopy(online)
+        deactivate_requires_grad(target)
+        self.criterion = NTXentLoss(objective.temperature, memory_bank_size=(objective.queue, shape.dim))
+        bank: Any = self.criterion.memory_bank
+        queue: Any = ours.objectives["global"]
+        bank.bank.copy_(queue.queue.T if bank.bank.shape != queue.queue.shape else queue.queue)
+        self.network = nn.ModuleList([online, target, self.criterion])
+        self.update = update_momentum
+        self.optimizer = _optimizer(recipe, list(online.parameters()), None)
+
+    def loss(self, views: tuple[Tensor, ...]) -> Tensor:
+        online, target, _ = self.network
+        queries = online(views[0])
+        with torch.no_grad():
+            keys = target(views[1])
+        return self.criterion(queries, keys)
+
+    def step(self, loss: Tensor) -> None:
+        online, target, _ = self.network
+        self.update(online, target, m=0.999)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+class _Pooled(nn.Module):
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encoder(images).mean(dim=(2, 3))
+
+
+@dataclass(frozen=True)
+class _Shape:
+    hidden: int
+    dim: int
+    groups: int
+    beta: float
+
+
+def _shape(recipe: config.Recipe) -> _Shape:
+    first, last = recipe.method.terms[0], recipe.method.terms[-1]
+    assert isinstance(first.projector, config.Head)
+    if recipe.method.encoder.stem != "imagenet":
+        raise UserError(f"{recipe.name} has the small stem, which the other versions lack; use --stem imagenet")
+    return _Shape(first.projector.hidden, first.projector.out, last.maps.groups, last.weight)
+
+
+def _copy_head(theirs: nn.Module, ours: nn.Module) -> None:
+    """lightly's last layer has a bias, which starts at 0 here."""
+    layers = [part for part in theirs.modules() if not list(part.children()) and list(part.parameters())]
+    mine = [part for part in ours.children() if list(part.parameters())]
+    for to, source in zip(layers, mine, strict=True):
+        missing, unexpected = to.load_state_dict(source.state_dict(), strict=False)
+        assert not unexpected and set(missing) <= {"bias"}
+        if missing:
+            nn.init.zeros_(to.bias)  # pyright: ignore[reportArgumentType]
+
+
+def _optimizer(
+    recipe: config.Recipe, parameters: list[nn.Parameter], lars: Callable[..., torch.optim.Optimizer] | None
+) -> torch.optim.Optimizer:
+    spec = recipe.optimizer
+    if spec.kind == "lars" and lars is not None:
+        return lars(parameters, lr=LR, momentum=spec.momentum, weight_decay=spec.weight_decay)
+    return torch.optim.SGD(parameters, lr=LR, momentum=spec.momentum, weight_decay=spec.weight_decay)
