@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import lewel
+from lewel.bench import one_file
 from lewel.config import Encoder
 from lewel.engine.optim import make_optimizer
 from lewel.engine.schedule import warmup_cosine
@@ -47,16 +48,6 @@ def folder(path: Path, count: int) -> Path:
 
 # -- lewel_in_one_file.py --------------------------------------------------------------------------------------------
 
-LAYERS = {"0": "hidden", "1": "norm", "3": "out"}
-TERMS = {"": "global", "_aligned": "aligned"}
-
-
-def packaged(name: str) -> str:
-    """The one-file name of a tensor in the package's."""
-    name = re.sub(r"^target\.", "target.branch.", name).replace(".encoder.", ".encoder.backbone.")
-    name = re.sub(r"\.project(_aligned)?\.(\d)", lambda m: f".projectors.{TERMS[m[1] or '']}.{LAYERS[m[2]]}", name)
-    return re.sub(r"^predict(_aligned)?\.(\d)", lambda m: f"predictors.{TERMS[m[1] or '']}.{LAYERS[m[2]]}", name)
-
 
 def assert_close(mine: Tensor | None, theirs: Tensor | None, name: str) -> None:
     assert mine is not None and theirs is not None, name
@@ -82,7 +73,7 @@ def test_one_file_trains_as_the_package_does() -> None:
     recipe = replace(recipe, method=method, data=replace(recipe.data, image_size=64), optimizer=optimizer_spec)
     ours = lewel.build.method(recipe).double().train()
     ours.load_state_dict(
-        {packaged(name): tensor for name, tensor in mine.state_dict().items()} | {"pending": ours.pending}
+        {one_file.packaged(name): tensor for name, tensor in mine.state_dict().items()} | {"pending": ours.pending}
     )
 
     my_optimizer = one.LARS([p for p in mine.parameters() if p.requires_grad], lr=0.5, weight_decay=1e-3)
@@ -99,7 +90,9 @@ def test_one_file_trains_as_the_package_does() -> None:
             value.backward()
         for name, parameter in mine.named_parameters():
             if parameter.requires_grad:
-                assert_close(parameter.grad, parameters[packaged(name)].grad, f"gradient of {name} at step {step}")
+                assert_close(
+                    parameter.grad, parameters[one_file.packaged(name)].grad, f"gradient of {name} at step {step}"
+                )
         for optimizer, rate in ((my_optimizer, 0.5 - 0.3 * step), (our_optimizer, 0.5 - 0.3 * step)):
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -108,7 +101,7 @@ def test_one_file_trains_as_the_package_does() -> None:
         ours.after_step(out)
     state = ours.state_dict()
     for name, tensor in mine.state_dict().items():
-        assert_close(tensor, state[packaged(name)], f"{name} after two steps")
+        assert_close(tensor, state[one_file.packaged(name)], f"{name} after two steps")
 
 
 def test_one_file_has_the_published_schedule_and_views() -> None:

@@ -13,7 +13,8 @@ from torch import nn
 from lewel import config, parallel
 from lewel.data.images import Files, Pixels, evenly
 from lewel.data.skips import SkipLog
-from lewel.engine import checkpoint
+from lewel.engine import checkpoint, files
+from lewel.engine.background import Background
 from lewel.engine.identity import Identity
 from lewel.engine.loop import Step
 from lewel.engine.precision import Precision
@@ -107,7 +108,9 @@ class Knn:
 class Save:
     """Every `every` steps and after the last one: a checkpoint and the encoder; at the end the report.
 
-    Raises UserError on every process when the disk is full; the checkpoints before are whole.
+    The state is copied, and written while the training goes on; after the last step it is waited for.
+    Raises UserError on every process when the disk is full, by the next save at the latest; the checkpoints before are
+    whole.
     """
 
     directory: Path
@@ -118,25 +121,39 @@ class Save:
     every: int
     keep: int
 
+    def __post_init__(self) -> None:
+        self.background = Background(self._not_written)
+
     def __call__(self, step: Step) -> None:
         if step.number % self.every and not step.last:
             return
-        checkpoint.save(self.directory, step.number, self.training, self.identity, self.keep)
-        self.publish(with_report=step.last)
+        content = checkpoint.prepare(self.directory, step.number, self.training, self.identity, self.keep)
+        encoder = weights.encoder_bytes(self.encoder, self.facts) if content else b""
+        self.background.start(content and (lambda: self._write(content, encoder)))
+        if step.last:
+            self.background.finish()
+            self.publish()
 
     def initial(self, init: str) -> None:
         """initial.safetensors, where the encoder does not begin with random weights, which the seed gives again."""
         if init != "random":
             parallel.on_main(lambda: weights.save_encoder(self.encoder, self.directory / INITIAL, self.facts))
 
-    def publish(self, with_report: bool) -> None:
+    def publish(self) -> None:
         """encoder.safetensors as the encoder is now, and report.html."""
-        parallel.on_main(
-            lambda: self._publish(with_report),
-            lambda reason: f"{self.directory}: {reason}; the checkpoints are whole: make room and go on",
-        )
+        parallel.on_main(self._publish, self._not_written)
 
-    def _publish(self, with_report: bool) -> None:
+    def close(self) -> None:
+        """Wait for what is still being written."""
+        self.background.close()
+
+    def _write(self, content: checkpoint.Content, encoder: bytes) -> None:
+        checkpoint.write(content)
+        files.replace(self.directory / "encoder.safetensors", encoder)
+
+    def _publish(self) -> None:
         weights.save_encoder(self.encoder, self.directory / "encoder.safetensors", self.facts)
-        if with_report:
-            report.write(self.directory)
+        report.write(self.directory)
+
+    def _not_written(self, reason: str) -> str:
+        return f"{self.directory}: {reason}; the checkpoints are whole: make room and go on"

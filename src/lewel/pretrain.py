@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import pairwise
 
 import torch
@@ -66,12 +66,12 @@ def _train(run: Run) -> None:
         try:
             with StopRequest() as stop, Progress(total, start, run.console) as progress:
                 skips = _skips(run)
-                knn, save = _knn(run, rows, progress, skips), _save(run)
+                knn, save = _knn(run, rows, progress, skips), opened.enter_context(closing(_save(run)))
                 if start == 0:
                     save.initial(run.options.init)
                     knn.measure(0)
                 if start >= total:
-                    save.publish(with_report=True)  # a kill may have come between the last checkpoint and these
+                    save.publish()  # a kill may have come between the last checkpoint and these
                 _steps(run, start, total, [skips, _monitor(run, rows, progress), knn, save], stop)
         except RuntimeError as error:  # PyTorch raises the death of a data worker from a signal handler, anywhere
             raise worker_error(error) or error from error

@@ -64,6 +64,27 @@ def test_the_queue_holds_the_latest_keys_and_wraps() -> None:
         torch.testing.assert_close(objective.queue[:, (12 - 1 - age) % 8], key)
 
 
+@pytest.mark.parametrize("columns_at_once", [1, 3, 16])
+def test_queue_loss_some_columns_at_a_time(monkeypatch, columns_at_once: int) -> None:
+    """Value and gradient as of all logits at once, for sharp logits too."""
+    monkeypatch.setattr("lewel.model.objective._at_once", lambda _: columns_at_once * 6)
+    objective = QueueInfoNCE(5, 16, 0.01).double()
+    a, b = rows(3, 2).requires_grad_(), rows(3, 2, seed=1)
+    (3 * objective(a, b)).backward()
+    whole = rows(3, 2).requires_grad_()
+    unit_a, unit_b = functional.normalize(whole, dim=-1).flatten(0, 1), functional.normalize(b, dim=-1).flatten(0, 1)
+    logits = torch.cat([(unit_a * unit_b).sum(dim=1, keepdim=True), unit_a @ objective.queue], dim=1) / 0.01
+    expected = functional.cross_entropy(logits, torch.zeros(6, dtype=torch.long))
+    (3 * expected).backward()
+    torch.testing.assert_close(objective(a, b), expected)
+    torch.testing.assert_close(a.grad, whole.grad)
+
+
+def test_queue_gradient() -> None:
+    objective, b = QueueInfoNCE(5, 16, 0.3).double(), rows(3, 2, seed=1)
+    assert torch.autograd.gradcheck(lambda a: objective(a, b), rows(3, 2).requires_grad_())
+
+
 def test_queue_state_survives_a_round_trip() -> None:
     first, second = QueueInfoNCE(5, 8, 0.3), QueueInfoNCE(5, 8, 0.3)
     first.enqueue(rows(3, 1).float())
@@ -106,7 +127,7 @@ def test_in_batch_loss_a_few_images_at_a_time(monkeypatch, images_at_once: int) 
         return loss.detach(), a.grad
 
     expected = value_and_gradient()
-    monkeypatch.setattr("lewel.model.objective._LOGITS", images_at_once * 2 * 6)
+    monkeypatch.setattr("lewel.model.objective._at_once", lambda _: images_at_once * 2 * 6)
     for found, whole in zip(value_and_gradient(), expected, strict=True):
         torch.testing.assert_close(found, whole, rtol=1e-12, atol=1e-14)
 

@@ -89,7 +89,7 @@ def interleaved(contenders: Sequence[Contender], rounds: int, warm_up: int = 2) 
                 cpu[number] += contender.cpu() - cpu_began
     speed = np.array([contender.images for contender in line])[:, None] / seconds.sum(axis=2)
     return [
-        Result(contender.name, contender.images, times.ravel().tolist(), used / (2 * rounds), *interval(ratios))
+        Result(contender.name, contender.images, times.ravel().tolist(), float(used) / (2 * rounds), *interval(ratios))
         for contender, times, used, ratios in zip(line, seconds, cpu, speed / speed[0], strict=True)
     ]
 

@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from lewel.errors import UserError
 LR = 1e-3
 
 
+@runtime_checkable
 class Peer(Protocol):
     """loss: in the paper's scale. step: all of one, the target's update included."""
 

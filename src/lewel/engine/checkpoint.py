@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256 as digest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -44,44 +44,67 @@ class DamagedError(Exception):
     """A file of a checkpoint is not what was written; the text names it."""
 
 
+class Content(NamedTuple):
+    """A checkpoint in memory, its files as bytes: what the training does meanwhile does not change it."""
+
+    target: Path
+    files: dict[str, bytes]
+    keep: int
+
+
 def save(run: Path, step: int, training: Training, identity: Identity, keep: int = 2) -> Path:
     """Write the checkpoint of `step` (steps done), then delete all but the newest `keep`; returns its directory.
 
     Raises UserError, on every process, when the disk is full or not writable, or the state is not finite: the
     checkpoints that were there are untouched, and nothing half-written stays.
     """
+    content = prepare(run, step, training, identity, keep)
+    parallel.on_main(lambda: content and write(content))
+    return directory(run, step)
+
+
+def prepare(run: Path, step: int, training: Training, identity: Identity, keep: int = 2) -> Content | None:
+    """The checkpoint of `step` as bytes, for `write`; on the processes beside 0 None.
+
+    Raises UserError, on every process, when the state is not finite.
+    """
     parallel.broadcast_(running_statistics(training.module))
-    packed = pack(training)
-    target = directory(run, step)
-
-    def write() -> None:
-        _write(target, step, packed, identity)
-        _prune(run, step, keep)
-
-    room = "make room (or lower --keep), then the same command goes on"
-    parallel.on_main(write, lambda reason: _not_written(target, reason, room))
-    return target
+    packed, found = pack(training), []
+    parallel.on_main(lambda: found.append(_content(directory(run, step), step, packed, identity, keep)))
+    return found[0] if found else None
 
 
 def directory(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:08d}"
 
 
-def _write(target: Path, step: int, packed: Packed, identity: Identity) -> None:
+def _content(target: Path, step: int, packed: Packed, identity: Identity, keep: int) -> Content:
     name = first_not_finite(packed)
     if name:
-        raise UserError(_not_written(target, f"{name} is not finite", "lower --lr"))
+        raise UserError(f"{target} not written: {name} is not finite; {_last(target.parent)}; lower --lr")
     tensors = {"module": packed.module, "optimizer": packed.optimizer, "rng": packed.generators}
+    made = {f"{part}.safetensors": _serialise(content) for part, content in tensors.items()}
     state = {"step": step, "identity": asdict(identity), **packed.numbers}
+    return Content(target, made | {"state.json": _json(state)}, keep)
+
+
+def write(content: Content) -> None:
+    """Put it on the disk, then delete all but the newest `keep`. On process 0; raises UserError."""
+    try:
+        _put_all(content.target, content.files)
+        _prune(content.target, content.keep)
+    except OSError as error:
+        reason, room = error.strerror or str(error), "make room (or lower --keep), then the same command goes on"
+        raise UserError(f"{content.target} not written: {reason}; {_last(content.target.parent)}; {room}") from error
+
+
+def _put_all(target: Path, parts: Mapping[str, bytes]) -> None:
     temporary = target.with_name(f".tmp-{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        entries = {}
-        for part, content in tensors.items():
-            entries[f"{part}.safetensors"] = _put(temporary / f"{part}.safetensors", _serialise(content))
-        entries["state.json"] = _put(temporary / "state.json", _json(state))
+        entries = {name: _put(temporary / name, data) for name, data in parts.items()}
         files.write_synced(temporary / MANIFEST, _manifest(target.name, entries))
         files.sync_directory(temporary)
         if target.exists():  # of this very step: a damaged one, or a stop right after a save
@@ -117,24 +140,22 @@ def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save(alone)
 
 
-def _not_written(target: Path, reason: str, remedy: str) -> str:
-    kept = [path.name for path in _steps(target.parent)]
-    last = f"the last good one is {kept[-1]}" if kept else "there is none before it"
-    return f"{target} not written: {reason}; {last}; {remedy}"
+def _last(folder: Path) -> str:
+    kept = [path.name for path in _steps(folder)]
+    return f"the last good one is {kept[-1]}" if kept else "there is none before it"
 
 
-def _prune(run: Path, step: int, keep: int) -> None:
-    """Keep the newest `keep` up to `step`; newer ones are damaged, or of a future that this run has left.
+def _prune(newest: Path, keep: int) -> None:
+    """Keep the newest `keep` up to this one; newer ones are damaged, or of a future that this run has left.
 
     Renamed before they are deleted, so that a crash between the two leaves no damaged checkpoint behind.
     """
-    newest = directory(run, step)
     steps = _steps(newest.parent)
     kept = [path for path in steps if path <= newest][-max(keep, 1) :]
     for path in steps:
         if path not in kept:
             path.rename(path.with_name(f".tmp-old-{path.name}"))
-    clean(run)
+    clean(newest.parents[1])
 
 
 def clean(run: Path) -> None:

@@ -97,14 +97,18 @@ def save_encoder(encoder: Encoder, path: Path, metadata: Mapping[str, Any]) -> N
     metadata: recipe, image_size, mean and std; the encoder's name and stem and the version are added.
     Raises UserError when the disk is full or the folder cannot be written.
     """
+    try:
+        files.replace(path, encoder_bytes(encoder, metadata))
+    except OSError as error:
+        raise UserError(f"{path} not written: {error.strerror or error}; the file before it is untouched") from error
+
+
+def encoder_bytes(encoder: Encoder, metadata: Mapping[str, Any]) -> bytes:
+    """What `save_encoder` writes."""
     own = {"encoder": encoder.name, "stem": encoder.stem, "lewel": __version__}
     tensors = encoder.backbone.state_dict().items()
     state = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors}
-    data = safetensors.torch.save(state, {_KEY: json.dumps({**metadata, **own}, sort_keys=True)})
-    try:
-        files.replace(path, data)
-    except OSError as error:
-        raise UserError(f"{path} not written: {error.strerror or error}; the file before it is untouched") from error
+    return safetensors.torch.save(state, {_KEY: json.dumps({**metadata, **own}, sort_keys=True)})
 
 
 def load_encoder(source: str | Path) -> Encoder:

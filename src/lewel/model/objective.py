@@ -13,7 +13,10 @@ from torch.nn import functional
 from lewel import parallel
 from lewel.model.maps import at_least_fp32
 
-_LOGITS = 2**20  # at a time: 4 MiB in fp32, what a cache holds
+
+def _at_once(x: Tensor) -> int:
+    """Logits in memory: what a CPU's cache holds, 4 MiB in fp32; on a GPU enough to keep it busy."""
+    return 2**20 if x.device.type == "cpu" else 2**24
 
 
 def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
@@ -43,15 +46,10 @@ class QueueInfoNCE(nn.Module):
         self.register_buffer("queue", functional.normalize(torch.randn(dim, size), dim=0))
         self.register_buffer("queue_ptr", torch.zeros((), dtype=torch.long))
 
-    def logits(self, a: Float[Tensor, "b n d"], b: Float[Tensor, "b n d"]) -> Float[Tensor, "rows classes"]:
-        """Class 0 is the positive, classes 1.. the queue."""
-        with torch.autocast(a.device.type, enabled=False):
-            a, b = unit(a).flatten(0, 1), unit(b).flatten(0, 1)
-            return torch.cat([(a * b).sum(dim=1, keepdim=True), a @ self.queue.to(a.dtype)], dim=1) / self.temperature
-
     def forward(self, a: Float[Tensor, "b n d"], b: Float[Tensor, "b n d"]) -> Float[Tensor, ""]:
-        logits = self.logits(a, b)
-        return functional.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
+        with torch.autocast(a.device.type, enabled=False):
+            rows, keys = unit(a).flatten(0, 1) / self.temperature, unit(b).flatten(0, 1)
+            return _Queue.apply(rows, keys, self.queue.to(rows.dtype))  # pyright: ignore[reportReturnType]  # untyped
 
     @torch.no_grad()
     def enqueue(self, keys: Float[Tensor, "b n d"]) -> None:
@@ -59,6 +57,32 @@ class QueueInfoNCE(nn.Module):
         places = (self.queue_ptr + torch.arange(len(rows), device=rows.device)) % self.queue.shape[1]
         self.queue[:, places] = rows.T
         self.queue_ptr.copy_((self.queue_ptr + len(rows)) % self.queue.shape[1])
+
+
+class _Queue(torch.autograd.Function):
+    """Cross-entropy of each row over its own key and all of the queue, some columns of the queue at a time.
+
+    In one pass over the columns: exponentials are kept relative to the largest logit so far, and so is the gradient,
+    d loss / d row = (softmax(logits) @ [key, queue] - key) / rows. The queue and the keys have no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: Float[Tensor, "n d"], keys: Float[Tensor, "n d"], queue: Tensor) -> Float[Tensor, ""]:
+        positive = (rows * keys).sum(dim=1, keepdim=True)
+        most, total, pull = positive, torch.ones_like(positive), keys
+        for part in queue.split(max(1, _at_once(rows) // len(rows)), dim=1):
+            logits = rows @ part
+            most, before = torch.maximum(most, logits.amax(dim=1, keepdim=True)), most
+            shrink, weights = (before - most).exp(), logits.sub_(most).exp_()
+            total = total * shrink + weights.sum(dim=1, keepdim=True)
+            pull = pull * shrink + weights @ part.T
+        ctx.save_for_backward((pull / total - keys).div_(len(rows)))
+        return (most + total.log() - positive).mean()
+
+    @staticmethod
+    def backward(ctx, d_loss: Float[Tensor, ""]) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (gradient,) = ctx.saved_tensors
+        return gradient * d_loss, None, None
 
 
 class InBatchInfoNCE(nn.Module):
@@ -96,7 +120,7 @@ class _OtherImages(torch.autograd.Function):
         flat = keys.flatten(0, 1)
         gradient, losses = torch.empty_like(rows), []
         own_block = rows.new_full((n, n), float("-inf")).fill_diagonal_(0)  # of its own image only the positive stays
-        at_once = max(1, _LOGITS // (n * len(flat)))
+        at_once = max(1, _at_once(rows) // (n * len(flat)))
         for begin in range(0, b, at_once):
             part = rows[begin : begin + at_once]
             image = torch.arange(len(part), device=rows.device)

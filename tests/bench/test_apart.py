@@ -1,0 +1,50 @@
+"""A contender in another process: it works when asked, its troubles come back as one line, and it ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+import pytest
+
+from lewel.bench import apart
+from lewel.errors import UserError
+
+
+def counts(setup: int) -> apart.Built:
+    done = []
+
+    def work() -> dict[str, float]:
+        done.append(setup)
+        if len(done) == 4:
+            os._exit(7)
+        return {"units": float(len(done))}
+
+    return apart.Built(work, images=setup, facts={"pid": os.getpid()})
+
+
+def fails(setup: int) -> apart.Built:
+    if setup:
+        raise UserError("--batch-size 0: must be 1 or more")
+    raise ValueError("first line\nsecond line")
+
+
+def test_work_is_done_there() -> None:
+    with apart.started({"counts": (counts, 5)}) as (running,):
+        contender = running.contender()
+        for _ in range(3):
+            contender.work()
+        assert contender.images == 5 and contender.cpu() > 0
+        assert running.facts["units"] == 2 and running.facts["pid"] != os.getpid()
+        assert running.facts["peak_bytes"] > 10e6
+        with pytest.raises(UserError, match=r"counts: its process ended \(exit code 7\)"):
+            contender.work()
+    assert not multiprocessing.active_children()
+
+
+def test_what_fails_there_is_told_here(capfd) -> None:
+    for setup, told in ((1, r"fails: --batch-size 0"), (0, r"fails: ValueError: first line$")):
+        with pytest.raises(UserError, match=told), apart.started({"fails": (fails, setup)}):
+            raise AssertionError("never built")
+    assert not multiprocessing.active_children()
+    assert "second line" in capfd.readouterr().err

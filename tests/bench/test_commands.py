@@ -1,0 +1,86 @@
+"""`lewel bench step|train|memory|cost`, small, from flags to tables and files. Each contender is a process: slow."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lewel import plan
+from lewel.bench import commands, compare, cost
+from lewel.config import Bench
+from lewel.errors import UserError
+
+SMALL = plan.Overrides(encoder="resnet18", image_size=64, batch_size=4, hidden=32, dim=16)
+OPTIONS = Bench(device="cpu", precision="bf16", rounds=3, threads=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 256, (70, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.jpg")
+    return tmp_path / "photos"
+
+
+def figures(path: Path) -> dict[str, dict]:
+    return {result["name"]: result for result in json.loads(path.read_text())["results"]}
+
+
+@pytest.mark.slow
+def test_step(tmp_path: Path, capsys) -> None:
+    commands.bench_step(replace(OPTIONS, json=tmp_path / "step.json"), SMALL, switches=False)
+    found = figures(tmp_path / "step.json")
+    assert list(found)[:2] == ["one file, fp32", compare.CONTROL] and len(found) == 5
+    for result in found.values():
+        assert 0 < result["facts"]["flops_share"] < result["facts"]["roofline_share"] <= 1
+    assert "roofline" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_train(folder: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, json=tmp_path / "train.json")
+    commands.bench_train(options, SMALL, str(folder), 1, ("pillow", "tensor"))
+    found = figures(tmp_path / "train.json")
+    assert list(found) == [
+        "one file", compare.CONTROL, "lewel, bf16, pillow", "lewel, bf16, tensor", "lewel, bf16, views ready"
+    ]  # fmt: skip
+    for name, result in found.items():
+        assert (result["facts"]["data_s"] < 1e-3) == ("ready" in name)
+
+
+@pytest.mark.slow
+def test_memory(tmp_path: Path) -> None:
+    commands.bench_memory(replace(OPTIONS, json=tmp_path / "memory.json"), SMALL, switches=False)
+    for result in figures(tmp_path / "memory.json").values():
+        assert list(result["bytes"]) == ["2", "4"]
+        assert result["bytes_fixed"] + 4 * result["bytes_an_image"] == pytest.approx(result["bytes"]["4"])
+
+
+@pytest.mark.slow
+def test_cost(tmp_path: Path) -> None:
+    options = replace(OPTIONS, precision="fp32", json=tmp_path / "cost.json")
+    commands.bench_cost(options, replace(SMALL, dim=None), None, None, (64,), ())
+    found = figures(tmp_path / "cost.json")
+    assert list(found) == [
+        "moco_v2", "moco_v2, again", "lewel_m", "lewel_m, d 64", "byol", "byol, again", "lewel_b", "lewel_b, d 64"
+    ]  # fmt: skip
+    assert found["byol"]["flops_ratio"] == 1 < found["lewel_b, d 64"]["flops_ratio"] < found["lewel_b"]["flops_ratio"]
+
+
+def test_cost_compares_a_setting_that_all_methods_have() -> None:
+    assert cost.suffix("lewel_b_in1k_100ep") == cost.suffix("moco_v2_in1k_100ep") == "in1k_100ep"
+    with pytest.raises(UserError, match="--recipe lewel_m_rand_in100"):
+        cost.suffix("lewel_m_rand_in100")
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(UserError, match="--threads 0"):
+        commands.bench_step(replace(OPTIONS, threads=0), SMALL, False)
+    with pytest.raises(UserError, match="--batch-size 2: 4 or more"):
+        commands.bench_memory(OPTIONS, replace(SMALL, batch_size=2), False)

@@ -1,0 +1,50 @@
+"""What is counted is what the arithmetic says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lewel.bench import work
+
+MACHINE = work.Machine({"torch.float32": 1e12, "torch.bfloat16": 2e12}, 1e11)
+
+
+def test_a_matrix_product() -> None:
+    a, b = torch.randn(30, 40), torch.randn(40, 50)
+    counted = work.count(lambda: a @ b, MACHINE)
+    moved = 4 * (30 * 40 + 40 * 50 + 30 * 50)
+    assert (counted.flops, counted.bytes, counted.operations) == (2 * 30 * 40 * 50, moved, 1)
+    assert counted.seconds == pytest.approx(max(counted.flops / 1e12, moved / 1e11))
+
+
+def test_half_the_bytes_and_twice_the_speed_in_bf16() -> None:
+    a = torch.randn(256, 256)
+    full, half = (work.count(lambda x=x: x @ x, MACHINE) for x in (a, a.bfloat16()))
+    assert (half.flops, half.bytes, half.seconds) == (full.flops, full.bytes / 2, full.seconds / 2)
+
+
+def test_forward_and_backward_of_a_convolution() -> None:
+    """The backward takes twice the forward's FLOPs, less the images' gradient."""
+    convolution, images = nn.Conv2d(3, 8, 3, bias=False), torch.randn(2, 3, 10, 10)
+    forward = 2 * 2 * 8 * 8 * 8 * 27
+    assert work.count(lambda: convolution(images), MACHINE).flops == forward
+    assert work.count(lambda: convolution(images).sum().backward(), MACHINE).flops == 2 * forward
+
+
+def test_views_and_empty_memory_are_free() -> None:
+    a = torch.randn(4, 6)
+    assert work.count(lambda: a.t().reshape(6, 4)[1:].detach(), MACHINE) == work.Work()
+
+
+def test_reading_a_number_is_a_wait() -> None:
+    a = torch.randn(4)
+    assert work.count(lambda: a.sum(), MACHINE).waits == 0
+    assert work.count(lambda: float(a.sum()), MACHINE).waits == 1
+
+
+def test_this_machine_computes_and_copies() -> None:
+    found = work.machine(torch.device("cpu"))
+    assert set(found.flops) == {"torch.float32", "torch.bfloat16"}
+    assert min(found.flops.values()) > 1e9 and found.bandwidth > 1e8
