@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import lewel
-from lewel.bench import one_file
+from lewel.bench.one_file import packaged
 from lewel.config import Encoder
 from lewel.engine.optim import make_optimizer
 from lewel.engine.schedule import warmup_cosine
@@ -73,7 +73,7 @@ def test_one_file_trains_as_the_package_does() -> None:
     recipe = replace(recipe, method=method, data=replace(recipe.data, image_size=64), optimizer=optimizer_spec)
     ours = lewel.build.method(recipe).double().train()
     ours.load_state_dict(
-        {one_file.packaged(name): tensor for name, tensor in mine.state_dict().items()} | {"pending": ours.pending}
+        {packaged(name): tensor for name, tensor in mine.state_dict().items()} | {"pending": ours.pending}
     )
 
     my_optimizer = one.LARS([p for p in mine.parameters() if p.requires_grad], lr=0.5, weight_decay=1e-3)
@@ -90,9 +90,7 @@ def test_one_file_trains_as_the_package_does() -> None:
             value.backward()
         for name, parameter in mine.named_parameters():
             if parameter.requires_grad:
-                assert_close(
-                    parameter.grad, parameters[one_file.packaged(name)].grad, f"gradient of {name} at step {step}"
-                )
+                assert_close(parameter.grad, parameters[packaged(name)].grad, f"gradient of {name} at step {step}")
         for optimizer, rate in ((my_optimizer, 0.5 - 0.3 * step), (our_optimizer, 0.5 - 0.3 * step)):
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -101,7 +99,7 @@ def test_one_file_trains_as_the_package_does() -> None:
         ours.after_step(out)
     state = ours.state_dict()
     for name, tensor in mine.state_dict().items():
-        assert_close(tensor, state[one_file.packaged(name)], f"{name} after two steps")
+        assert_close(tensor, state[packaged(name)], f"{name} after two steps")
 
 
 def test_one_file_has_the_published_schedule_and_views() -> None:

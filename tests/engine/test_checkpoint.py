@@ -262,3 +262,18 @@ def test_running_statistics_are_those_of_batch_norms() -> None:
     found = {id(tensor) for tensor in state.running_statistics(made.module)}
     expected = {id(t) for name, t in made.module.named_buffers() if "running" in name or "num_batches" in name}
     assert found == expected and len(found) == 6
+
+
+def test_what_is_prepared_is_the_state_of_then(tmp_path: Path) -> None:
+    made = training()
+    train(made, 0, 3)
+    content = checkpoint.prepare(tmp_path, 7, made, TOYS)
+    assert content is not None and not (tmp_path / "checkpoints").exists()
+    checkpoint.save(tmp_path / "then", 7, made, TOYS)
+    with torch.no_grad():
+        for tensor in made.module.state_dict().values():
+            tensor.add_(1)
+    checkpoint.write(content)
+    for name in ("module.safetensors", "optimizer.safetensors", "state.json"):
+        place = Path("checkpoints") / "step-00000007" / name
+        assert (tmp_path / place).read_bytes() == (tmp_path / "then" / place).read_bytes()

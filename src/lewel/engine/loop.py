@@ -166,7 +166,7 @@ class _Worker:
     to_inputs: Callable[[Any], tuple[Any, ...]]
 
     def __post_init__(self) -> None:
-        self.parallel = _distributed(self.module)
+        self.parallel = _distributed(self.module, self.accumulate)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.statistics = running_statistics(self.module)
         self.snapshot = [tensor.clone() for tensor in self.statistics]
@@ -245,13 +245,18 @@ class _Worker:
         return f"Likely cause: the learning rate, {lr:.4g} at this step, is too high; lower --lr"
 
 
-def _distributed(module: nn.Module) -> nn.Module:
-    """Average gradients over processes; buffers stay each process's own, or a queue's writes would be lost."""
+def _distributed(module: nn.Module, accumulate: int) -> nn.Module:
+    """Average gradients over processes; buffers stay each process's own, or a queue's writes would be lost.
+
+    The graph is that of the first step for ever, which DDP can use; not where micro-batches do not synchronise.
+    """
     if parallel.world() == 1:
         return module
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of the option's new name, which torch 2.11 does not know
-        return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            module, broadcast_buffers=False, gradient_as_bucket_view=True, static_graph=accumulate == 1
+        )
 
 
 @torch.no_grad()
