@@ -192,3 +192,33 @@ def test_at_the_start_the_loss_is_about_four(recipes) -> None:
     terms = tuple(config.Term(t.name, t.weight, t.maps, wide, wide, t.objective) for t in spec.method.terms)
     loss, _ = build.method(recipes.recipe(terms, SYNC, "both")).train()(*views())
     assert loss.item() == pytest.approx(4, abs=0.4)
+
+
+@pytest.mark.parametrize("name", ["lewel_b", "byol"])
+def test_the_parts_of_both_directions_are_the_whole(recipes, name: str) -> None:
+    """Loss, gradients, running statistics and `out`, in float64."""
+    torch.manual_seed(0)
+    whole = build.method(recipes[name]).double().train()
+    split = copy.deepcopy(whole)
+    both = views().double().unbind()
+    loss, out = whole(*both)
+    loss.backward()
+    assert split.parts(*both) == 2
+    found = []
+    for part in range(2):
+        found.append(split(*both, part=part))
+        found[-1][0].backward()
+    torch.testing.assert_close(found[0][0] + found[1][0], loss, rtol=1e-12, atol=0)
+    joined = split.joined([each for _, each in found])
+    assert joined.keys() == out.keys()
+    torch.testing.assert_close(joined, out, rtol=1e-9, atol=1e-12)
+    for (label, one), two in zip(whole.named_parameters(), split.parameters(), strict=True):
+        assert (one.grad is None) == (two.grad is None), label
+        if one.grad is not None and two.grad is not None:
+            torch.testing.assert_close(two.grad, one.grad, rtol=1e-9, atol=1e-12, msg=label)
+    for one, two in zip(whole.buffers(), split.buffers(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-12, atol=0)
+
+
+def test_one_direction_is_one_part(recipes) -> None:
+    assert build.method(recipes["lewel_m"]).parts(*views()) == 1

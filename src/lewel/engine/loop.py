@@ -47,6 +47,17 @@ class FinishesStep(Protocol):
     def after_step(self, *outs: dict[str, Any]) -> None: ...
 
 
+@runtime_checkable
+class HasParts(Protocol):
+    """A module whose loss is a sum of parts that share no activations: `loss, out = module(*inputs, part=k)`.
+
+    They are done one after the other, backward pass and all, so that the memory holds the activations of one.
+    """
+
+    def parts(self, *inputs: Any) -> int: ...
+    def joined(self, outs: Sequence[dict[str, Any]]) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True)
 class Step:
     """What the callbacks see after a step. Tensors are on the device: reading one waits for it.
@@ -166,7 +177,9 @@ class _Worker:
     to_inputs: Callable[[Any], tuple[Any, ...]]
 
     def __post_init__(self) -> None:
-        self.parallel = _distributed(self.module, self.accumulate)
+        self.parallel = _distributed(
+            self.module, one_pass=self.accumulate == 1 and not isinstance(self.module, HasParts)
+        )
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.statistics = running_statistics(self.module)
         self.snapshot = [tensor.clone() for tensor in self.statistics]
@@ -204,17 +217,32 @@ class _Worker:
         if images % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate} must divide the {images} images of a process's batch")
         size = images // self.accumulate
+        pieces = [_map(lambda t, at=i * size: t[at : at + size], inputs) for i in range(self.accumulate)]
         losses, outs = [], []
-        for part in range(self.accumulate):
-            piece = _map(lambda t, at=part * size: t[at : at + size], inputs)
-            last = part == self.accumulate - 1
-            with nullcontext() if last or self.parallel is self.module else cast(Any, self.parallel).no_sync():
+        for number, piece in enumerate(pieces):
+            loss, out = self._backward(piece, last=number == self.accumulate - 1)
+            losses.append(loss)
+            outs.append(out)
+        return torch.stack(losses).mean(), outs, images
+
+    def _backward(self, piece: tuple[Any, ...], last: bool) -> tuple[Tensor, dict[str, Any]]:
+        """Forward and backward of a micro-batch, part by part. last: of the step, so that the processes' sums begin."""
+        parts = self.module.parts(*piece) if isinstance(self.module, HasParts) else 1
+        losses, outs = [], []
+        for part in range(parts):
+            choice = {"part": part} if parts > 1 else {}
+            with (
+                nullcontext() if self._synchronises(last and part == parts - 1) else cast(Any, self.parallel).no_sync()
+            ):
                 with self.precision.autocast():
-                    loss, out = self.parallel(*piece)
+                    loss, out = self.parallel(*piece, **choice)
                 self.scaler.scale(loss / self.accumulate).backward()
             losses.append(loss.detach())
             outs.append(out)
-        return torch.stack(losses).mean(), outs, images
+        return torch.stack(losses).sum(), self.module.joined(outs) if isinstance(self.module, HasParts) else outs[0]
+
+    def _synchronises(self, last: bool) -> bool:
+        return last or self.parallel is self.module
 
     def _move(self, tensor: Tensor) -> Tensor:
         moved = tensor.to(self.precision.device, non_blocking=True)
@@ -245,17 +273,17 @@ class _Worker:
         return f"Likely cause: the learning rate, {lr:.4g} at this step, is too high; lower --lr"
 
 
-def _distributed(module: nn.Module, accumulate: int) -> nn.Module:
+def _distributed(module: nn.Module, one_pass: bool) -> nn.Module:
     """Average gradients over processes; buffers stay each process's own, or a queue's writes would be lost.
 
-    The graph is that of the first step for ever, which DDP can use; not where micro-batches do not synchronise.
+    With one backward pass a step its graph is the first step's for ever, which DDP can use.
     """
     if parallel.world() == 1:
         return module
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of the option's new name, which torch 2.11 does not know
         return DistributedDataParallel(
-            module, broadcast_buffers=False, gradient_as_bucket_view=True, static_graph=accumulate == 1
+            module, broadcast_buffers=False, gradient_as_bucket_view=True, static_graph=one_pass
         )
 
 

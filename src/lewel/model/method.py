@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,6 +24,10 @@ class Method(nn.Module):
         "loss/TERM" ()   "embeddings" {TERM: (b, n, d)}   "maps" {TERM: (b, m, h, w)}   "pooled" (b, c)
         "keys" {TERM: (b, n, d)}
     of view 1 (keys: of view 2, the target's).
+
+    L of both directions has two parts, which share no activations: `method(view1, view2, part=0)` and `part=1`. Their
+    sum, and that of their gradients, is the whole; one at a time they need half of the memory. `parts` says how many
+    there are, `joined` makes one `out` of theirs.
     """
 
     pending: Tensor
@@ -45,11 +50,13 @@ class Method(nn.Module):
         self._pending = True
         self.register_load_state_dict_post_hook(lambda module, _: module._read_pending())
 
-    def forward(self, *views: View | Tensor) -> tuple[Tensor, dict[str, Any]]:
+    def forward(self, *views: View | Tensor, part: int | None = None) -> tuple[Tensor, dict[str, Any]]:
         pixels = [view.pixels if isinstance(view, View) else view for view in views]
         directions = [(i, j) for i in range(len(pixels)) for j in range(len(pixels)) if i != j]
         if not self.both_directions:
             directions = directions[:1]
+        if part is not None:
+            directions = [directions[part]]
         seen = sorted({j for _, j in directions})
         online = {i: self.online(pixels[i]) for i in sorted({i for i, _ in directions})}
         target = dict(zip(seen, self.target([pixels[j] for j in seen], self.step), strict=True))
@@ -62,7 +69,7 @@ class Method(nn.Module):
                 losses[name] = losses[name] + self.objectives[name](predicted, target[j].embeddings[name])
         total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
-        first = online[0]
+        first = online[directions[0][0]]
         height, width = first.features.size
         return total, {
             **{f"loss/{name}": loss.detach() for name, loss in losses.items()},
@@ -73,6 +80,16 @@ class Method(nn.Module):
             "pooled": first.features.tokens.detach().mean(dim=1),
             "keys": {name: rows for name, rows in target[directions[0][1]].embeddings.items()},
         }
+
+    def parts(self, *views: View | Tensor) -> int:
+        """Of the loss of these views, that can be computed one after the other without doing anything twice."""
+        return 2 if self.both_directions and len(views) == 2 else 1
+
+    @staticmethod
+    def joined(outs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The `out` of the whole: the first part's, with the sums of the losses."""
+        losses = [name for name in outs[0] if name.startswith("loss/")]
+        return outs[0] | {name: torch.stack([out[name] for out in outs]).sum() for name in losses}
 
     def compile_encoders(self) -> None:
         """By torch.compile, online and target; the rest is small, or different in every method."""
