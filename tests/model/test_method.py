@@ -198,7 +198,7 @@ def test_at_the_start_the_loss_is_about_four(recipes) -> None:
 def test_the_parts_of_both_directions_are_the_whole(recipes, name: str) -> None:
     """Loss, gradients, running statistics and `out`, in float64."""
     torch.manual_seed(0)
-    whole = build.method(recipes[name]).double().train()
+    whole = build.method(getattr(recipes, name)()).double().train()
     split = copy.deepcopy(whole)
     both = views().double().unbind()
     loss, out = whole(*both)
@@ -221,4 +221,4 @@ def test_the_parts_of_both_directions_are_the_whole(recipes, name: str) -> None:
 
 
 def test_one_direction_is_one_part(recipes) -> None:
-    assert build.method(recipes["lewel_m"]).parts(*views()) == 1
+    assert build.method(recipes.lewel_m()).parts(*views()) == 1
