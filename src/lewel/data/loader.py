@@ -21,6 +21,7 @@ from torch.utils.data import Dataset, Sampler
 
 from lewel import config
 from lewel.data import pillow, tensors
+from lewel.data.arrow import rgbx
 from lewel.data.augment import REPLACEMENT, Parameters, permutation, sample, uniforms
 from lewel.data.decode import DecodeError, printable
 from lewel.data.executor import PILLOW, Executor
@@ -151,7 +152,7 @@ class TrainViews(Dataset[Drawn]):
     def __getitem__(self, order: Order) -> Drawn:
         epoch, indices = order
         side, views = self.data.image_size, self.data.views
-        pixels = np.empty((len(views), len(indices), side, side, 3), np.uint8)
+        pixels = np.empty((len(views), len(indices), side, side, 3 if self.executor == "pillow" else 4), np.uint8)
         boxes = np.empty((len(views), len(indices), 4), np.float32)
         flips = np.empty((len(views), len(indices)), np.bool_)
         parameters: list[list[Parameters]] = [[] for _ in views]
@@ -167,15 +168,13 @@ class TrainViews(Dataset[Drawn]):
         return _as_tensors(pixels, boxes, flips, seen, skipped, self._left(parameters))
 
     def _draw(self, image: Image.Image, drawn: list[Parameters], out: np.ndarray) -> None:
-        """The views of an image, whole or but for their colours, into `out`, (v, h, w, 3)."""
-        if self.executor == "pillow":
-            for number, each in enumerate(drawn):
-                out[number] = np.asarray(pillow.augmented(image, each))
-            return
-        upright = torch.from_numpy(np.array(image))
+        """The views of an image, whole or but for their colours, into `out`, (v, h, w, c)."""
         for number, each in enumerate(drawn):
-            source = torch.from_numpy(np.array(pillow.rotated(image, each.rotation))) if each.rotation else upright
-            tensors.resized_crop(source, each, torch.from_numpy(out[number]))
+            if self.executor == "pillow":
+                out[number] = np.asarray(pillow.augmented(image, each))
+            else:
+                source = torch.from_numpy(rgbx(pillow.rotated(image, each.rotation)))
+                tensors.resized_crop(source, each, torch.from_numpy(out[number]))
 
     def _left(self, parameters: list[list[Parameters]]) -> tuple[Colours, ...]:
         """What the main process has left to do to each view."""
@@ -253,7 +252,7 @@ def _finish(
         for drawn in source:
             views = tuple(
                 View(
-                    normalise(_coloured(drawn, number, pixels.to(device, non_blocking=True), compiled), mean, std),
+                    _finished(drawn, number, pixels.to(device, non_blocking=True), mean, std, compiled),
                     None if drawn.boxes is None else drawn.boxes[number].to(device),
                     None if drawn.flips is None else drawn.flips[number].to(device),
                 )
@@ -262,15 +261,24 @@ def _finish(
             yield Batch(views, drawn.indices, drawn.skipped)
 
 
-def _coloured(drawn: Drawn, number: int, pixels: UInt8[Tensor, "b h w 3"], compiled: bool) -> UInt8[Tensor, "b 3 h w"]:
-    return tensors.apply(pixels, drawn.colours[number], compiled) if drawn.colours else pixels.permute(0, 3, 1, 2)
+def _finished(
+    drawn: Drawn,
+    number: int,
+    pixels: UInt8[Tensor, "b h w c"],
+    mean: config.ImageStats,
+    std: config.ImageStats,
+    compiled: bool,
+) -> Float[Tensor, "b 3 h w"]:
+    if not drawn.colours:
+        return normalise(pixels, mean, std)
+    return tensors.normalised(tensors.apply(pixels, drawn.colours[number], compiled), mean, std, compiled)
 
 
 def normalise(
-    pixels: UInt8[Tensor, "b 3 h w"], mean: config.ImageStats, std: config.ImageStats
+    pixels: UInt8[Tensor, "b h w 3"], mean: config.ImageStats, std: config.ImageStats
 ) -> Float[Tensor, "b 3 h w"]:
-    """(pixels / 255 - mean) / std, float32, in channels-last memory."""
-    shape = (1, 3, 1, 1)
-    centre, spread = torch.tensor(mean, device=pixels.device), torch.tensor(std, device=pixels.device)
-    values = pixels.to(torch.float32, memory_format=torch.channels_last)
-    return values.div_(255).sub_(centre.view(shape)).div_(spread.view(shape))
+    """(pixels / 255 - mean) / std, float32, in channels-last memory. Row by row: rows of three values would be slow."""
+    width = pixels.shape[2]
+    centre, spread = (torch.tensor(each, device=pixels.device).repeat(width) for each in (mean, std))
+    values = pixels.flatten(2).to(torch.float32).div_(255).sub_(centre).div_(spread)
+    return values.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
