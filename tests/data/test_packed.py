@@ -9,7 +9,6 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from lewel.data import packed, pillow
-from lewel.data.arrow import rgbx
 from lewel.data.tensors import amount
 
 SIDE = 48
@@ -26,7 +25,7 @@ def noise(count: int, seed: int = 0) -> list[Image.Image]:
 
 
 def stacked(images: list[Image.Image]) -> Tensor:
-    return packed.from_bytes(torch.stack([torch.from_numpy(rgbx(image).copy()) for image in images]))
+    return packed.from_bytes(torch.stack([torch.from_numpy(np.array(image.convert("RGBX"))) for image in images]))
 
 
 def same(ours: Tensor, theirs: list[Image.Image]) -> bool:

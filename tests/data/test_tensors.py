@@ -10,9 +10,8 @@ from torch import Tensor
 
 from lewel.config import View
 from lewel.data import packed, pillow, tensors
-from lewel.data.arrow import rgbx
 from lewel.data.augment import Parameters, sample
-from lewel.data.loader import normalise
+from lewel.data.loader import Normalise
 
 SIDE = 48
 WHOLE = (0, 0, SIDE, SIDE)
@@ -28,7 +27,7 @@ def noise(count: int) -> list[Image.Image]:
 
 
 def stacked(images: list[Image.Image]) -> Tensor:
-    return torch.stack([torch.from_numpy(rgbx(image).copy()) for image in images])
+    return torch.stack([torch.from_numpy(np.array(image.convert("RGBX"))) for image in images])
 
 
 def colours(pixels: Tensor) -> Tensor:
@@ -62,7 +61,9 @@ def test_whole_views_of_the_same_crops_are_pillows(way) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_batch_with_nothing_to_do_stays_as_it_is(way) -> None:
     crops = packed.from_bytes(stacked(noise(3)))
-    assert torch.equal(way(crops, tensors.colours_of([unmoved(Parameters((SIDE, SIDE), WHOLE, SIDE))] * 3, 2.0), False), crops)
+    assert torch.equal(
+        way(crops, tensors.colours_of([unmoved(Parameters((SIDE, SIDE), WHOLE, SIDE))] * 3, 2.0), False), crops
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -81,7 +82,7 @@ def smooth(width: int, height: int) -> Image.Image:
 def test_crops_are_pillows_to_a_level() -> None:
     """Both weigh with triangles cut to 8 or more bits, each with a rounding of its own."""
     image = smooth(160, 120)
-    pixels = torch.from_numpy(rgbx(image).copy())
+    pixels = torch.from_numpy(np.array(image.convert("RGBX")))
     worst, differences = 0, []
     for p in drawn(40, image.size):
         out = torch.empty(SIDE, SIDE, 4, dtype=torch.uint8)
@@ -96,8 +97,9 @@ def test_crops_are_pillows_to_a_level() -> None:
 
 def test_both_executors_normalise_alike() -> None:
     crops, mean, std = stacked(noise(6)), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    ours = tensors.normalised(packed.from_bytes(crops), mean, std)
-    assert torch.equal(ours, normalise(crops[..., :3].contiguous(), mean, std))
+    normalise = Normalise(mean, std, torch.device("cpu"))
+    ours = tensors.normalised(packed.from_bytes(crops), normalise.mean, normalise.std)
+    assert torch.equal(ours, normalise(crops[..., :3].permute(0, 3, 1, 2)))
     assert ours.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -113,7 +115,7 @@ def test_compiled_is_the_same_for_any_number_of_rows() -> None:
 def test_compiled_normalising_is_the_same() -> None:
     """Every level of every channel: the two divisions may become no products."""
     levels = torch.arange(256, dtype=torch.int32).view(1, 16, 16) * 0x010101
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     compiled = tensors.normalised(levels, mean, std, compiled=True)
     assert torch.equal(compiled, tensors.normalised(levels, mean, std))
     assert compiled.is_contiguous(memory_format=torch.channels_last)

@@ -20,8 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lewel import config
-from lewel.data import pillow, tensors
-from lewel.data.arrow import rgbx
+from lewel.data import packed, pillow, tensors
 from lewel.data.augment import REPLACEMENT, Parameters, permutation, sample, uniforms
 from lewel.data.decode import DecodeError, printable
 from lewel.data.executor import PILLOW, Executor
@@ -160,21 +159,22 @@ class TrainViews(Dataset[Drawn]):
         for row, index in enumerate(indices):
             found, image = self._read(epoch, index, skipped)
             seen.append(found)
-            drawn = [sample(view, image.size, side, self.seed, epoch, index, i) for i, view in enumerate(views)]
+            size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+            drawn = [sample(view, size, side, self.seed, epoch, index, i) for i, view in enumerate(views)]
             self._draw(image, drawn, pixels[:, row])
             for number, each in enumerate(drawn):
                 boxes[number, row], flips[number, row] = each.box(), each.flip
                 parameters[number].append(each)
         return _as_tensors(pixels, boxes, flips, seen, skipped, self._left(parameters))
 
-    def _draw(self, image: Image.Image, drawn: list[Parameters], out: np.ndarray) -> None:
+    def _draw(self, image: Image.Image | np.ndarray, drawn: list[Parameters], out: np.ndarray) -> None:
         """The views of an image, whole or but for their colours, into `out`, (v, h, w, c)."""
         for number, each in enumerate(drawn):
-            if self.executor == "pillow":
+            if isinstance(image, Image.Image):
                 out[number] = np.asarray(pillow.augmented(image, each))
             else:
-                source = torch.from_numpy(rgbx(pillow.rotated(image, each.rotation)))
-                tensors.resized_crop(source, each, torch.from_numpy(out[number]))
+                source = _rotated(image, each.rotation)
+                tensors.resized_crop(torch.from_numpy(source), each, torch.from_numpy(out[number]))
 
     def _left(self, parameters: list[list[Parameters]]) -> tuple[Colours, ...]:
         """What the main process has left to do to each view."""
@@ -183,11 +183,12 @@ class TrainViews(Dataset[Drawn]):
         largest = max(view.blur_sigma[1] for view in self.data.views)
         return tuple(tensors.colours_of(of_a_view, largest) for of_a_view in parameters)
 
-    def _read(self, epoch: int, index: int, skipped: list[Skip]) -> tuple[int, Image.Image]:
+    def _read(self, epoch: int, index: int, skipped: list[Skip]) -> tuple[int, Image.Image | np.ndarray]:
         """The image, or the first readable one of the replacements that belong to (seed, epoch, index)."""
+        read = self.images.read if self.executor == "pillow" else self.images.rgbx
         for candidate in self._candidates(epoch, index):
             try:
-                return candidate, self.images.read(candidate)
+                return candidate, read(candidate)
             except DecodeError as error:
                 skipped.append(Skip(printable(error.path), error.reason))
         raise UserError(
@@ -220,6 +221,13 @@ class CentralViews(Dataset[Drawn]):
         return _as_tensors(pixels, None, None, seen, skipped)
 
 
+def _rotated(pixels: UInt8[np.ndarray, "h w 4"], degrees: float) -> UInt8[np.ndarray, "h w 4"]:
+    if degrees == 0:
+        return pixels
+    image = Image.frombuffer("RGBX", (pixels.shape[1], pixels.shape[0]), pixels, "raw", "RGBX", 0, 1)
+    return np.array(pillow.rotated(image, degrees))
+
+
 def _as_tensors(
     pixels: np.ndarray,
     boxes: np.ndarray | None,
@@ -248,13 +256,14 @@ def _finish(
     device: torch.device,
     compiled: bool = False,
 ) -> Iterator[Batch]:
+    normalise = Normalise(mean, std, device)
     with closing(source):
         for drawn in source:
             views = tuple(
                 View(
-                    _finished(drawn, number, pixels.to(device, non_blocking=True), mean, std, compiled),
-                    None if drawn.boxes is None else drawn.boxes[number].to(device),
-                    None if drawn.flips is None else drawn.flips[number].to(device),
+                    _finished(drawn, number, pixels.to(device, non_blocking=True), normalise, compiled),
+                    None if drawn.boxes is None else drawn.boxes[number].to(device, non_blocking=True),
+                    None if drawn.flips is None else drawn.flips[number].to(device, non_blocking=True),
                 )
                 for number, pixels in enumerate(drawn.pixels)
             )
@@ -262,23 +271,25 @@ def _finish(
 
 
 def _finished(
-    drawn: Drawn,
-    number: int,
-    pixels: UInt8[Tensor, "b h w c"],
-    mean: config.ImageStats,
-    std: config.ImageStats,
-    compiled: bool,
+    drawn: Drawn, number: int, pixels: UInt8[Tensor, "b h w c"], normalise: Normalise, compiled: bool
 ) -> Float[Tensor, "b 3 h w"]:
     if not drawn.colours:
-        return normalise(pixels, mean, std)
-    return tensors.normalised(tensors.apply(pixels, drawn.colours[number], compiled), mean, std, compiled)
+        return normalise(pixels.permute(0, 3, 1, 2))
+    coloured = tensors.apply(packed.from_bytes(pixels), drawn.colours[number], compiled)
+    return tensors.normalised(coloured, normalise.mean, normalise.std, compiled)
 
 
-def normalise(
-    pixels: UInt8[Tensor, "b h w 3"], mean: config.ImageStats, std: config.ImageStats
-) -> Float[Tensor, "b 3 h w"]:
-    """(pixels / 255 - mean) / std, float32, in channels-last memory. Row by row: rows of three values would be slow."""
-    width = pixels.shape[2]
-    centre, spread = (torch.tensor(each, device=pixels.device).repeat(width) for each in (mean, std))
-    values = pixels.flatten(2).to(torch.float32).div_(255).sub_(centre).div_(spread)
-    return values.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
+class Normalise:
+    """(pixels / 255 - mean) / std, float32, in channels-last memory; pixels that are in such memory go row by row.
+
+    Made once for all batches: the constants' way to a GPU waits for all that it has to do.
+    """
+
+    def __init__(self, mean: config.ImageStats, std: config.ImageStats, device: torch.device) -> None:
+        self.mean, self.std = (torch.tensor(each, device=device) for each in (mean, std))
+
+    def __call__(self, pixels: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        width = pixels.shape[3]
+        rows = pixels.permute(0, 2, 3, 1).flatten(2).to(torch.float32)  # of three values each, they would be slow
+        values = rows.div_(255).sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
+        return values.unflatten(2, (width, 3)).permute(0, 3, 1, 2)

@@ -18,6 +18,7 @@ from torch import Tensor
 from lewel.data.pillow import SOLARIZE_THRESHOLD
 
 Pixels = Int32[Tensor, "b h w"]
+Constants = Float[Tensor, " 3"]  # one a channel
 Amount = Float[Tensor, "b 1 1"]
 
 PASSES = 3  # Pillow's Gaussian is so many box filters, one after the other
@@ -108,9 +109,7 @@ def blur(pixels: Pixels, boxes: Int32[Tensor, "b reach"]) -> Pixels:
     return levels.view(torch.int32).squeeze(-1) ^ _SIGNS
 
 
-def normalised(
-    pixels: Pixels, mean: Float[Tensor, "3"], std: Float[Tensor, "3"]
-) -> Float[Tensor, "b 3 h w"]:
+def normalised(pixels: Pixels, mean: Constants, std: Constants) -> Float[Tensor, "b 3 h w"]:
     """(pixels / 255 - mean) / std, in channels-last memory."""
     values = [(channel.float() / 255 - mean[i]) / std[i] for i, channel in enumerate(channels(pixels))]
     return torch.stack(values, dim=-1).permute(0, 3, 1, 2)

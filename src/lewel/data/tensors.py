@@ -18,10 +18,9 @@ from jaxtyping import Float, Int, Int32, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from lewel.config import ImageStats
 from lewel.data import packed
 from lewel.data.augment import Parameters
-from lewel.data.packed import Pixels
+from lewel.data.packed import Constants, Pixels
 
 log = logging.getLogger(__name__)
 
@@ -74,18 +73,17 @@ def amount(operation: str, strength: float) -> float:
 
 
 @torch.no_grad()
-def apply(crops: UInt8[Tensor, "b h w 4"], colours: Colours, compiled: bool = False) -> Pixels:
+def apply(crops: Pixels, colours: Colours, compiled: bool = False) -> Pixels:
     """Do to the crops what `colours` says, on their device; they stay as they are.
 
     compiled: by torch.compile, with the same result; on a CPU it needs a C++ compiler.
     """
-    pixels = packed.from_bytes(crops)
-    by_image = pixels.device.type == "cpu"
-    return (_image_by_image if by_image else _step_by_step)(pixels, colours, compiled)
+    by_image = crops.device.type == "cpu"
+    return (_image_by_image if by_image else _step_by_step)(crops, colours, compiled)
 
 
 def _image_by_image(pixels: Pixels, colours: Colours, compiled: bool) -> Pixels:
-    rows, amounts = colours.rows.tolist(), colours.amounts.view(-1, 1, 1)
+    rows = colours.rows.tolist()
     left: list[list[tuple[str, Tensor]]] = [[] for _ in pixels]
     for name, first, last in colours.steps:
         for row, strength in zip(rows[first:last], _strengths(colours, name, first, last).split(1), strict=True):
@@ -115,10 +113,9 @@ def _strengths(colours: Colours, name: str, first: int, last: int) -> Tensor:
 
 
 @torch.no_grad()
-def normalised(pixels: Pixels, mean: ImageStats, std: ImageStats, compiled: bool = False) -> Float[Tensor, "b 3 h w"]:
+def normalised(pixels: Pixels, mean: Constants, std: Constants, compiled: bool = False) -> Float[Tensor, "b 3 h w"]:
     """(pixels / 255 - mean) / std, float32, in channels-last memory."""
-    centre, spread = torch.tensor(mean, device=pixels.device), torch.tensor(std, device=pixels.device)
-    return _operation("normalised", compiled, pixels.device.type != "cpu")(pixels, centre, spread)
+    return _operation("normalised", compiled, pixels.device.type != "cpu")(pixels, mean, std)
 
 
 def resized_crop(
