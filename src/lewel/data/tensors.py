@@ -9,7 +9,7 @@ the order that was drawn for them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -50,16 +50,21 @@ def colours_of(parameters: Sequence[Parameters], largest_sigma: float) -> Colour
         places += [(name, [(i, amount) for i, (its, amount) in drawn if its == name]) for name in JITTER]
     for name in ("gray", "blur", "solarize"):
         places.append((name, [(i, float(getattr(p, name))) for i, p in enumerate(parameters) if getattr(p, name)]))
+    columns = [(name, *(list(part) for part in zip(*members, strict=True))) for name, members in places if members]
+    return in_order(columns, largest_sigma)
+
+
+def in_order(places: Iterable[tuple[str, Sequence[int], Sequence[float]]], largest_sigma: float) -> Colours:
+    """From (operation, rows, amounts), in the order to apply, no rows empty."""
     steps, rows, amounts, boxes = [], [], [], []
-    for name, members in places:
-        if len(members) == 1:
-            members = members * 2  # the same again: torch.compile would make another kernel for a single row
-        if members:
-            steps.append((name, len(rows), len(rows) + len(members)))
-            rows += [row for row, _ in members]
-            amounts += [amount for _, amount in members]
+    for name, its_rows, its_amounts in places:
+        if len(its_rows) == 1:  # the same again: torch.compile would make another kernel for a single row
+            its_rows, its_amounts = [*its_rows] * 2, [*its_amounts] * 2
+        steps.append((name, len(rows), len(rows) + len(its_rows)))
+        rows += its_rows
+        amounts += its_amounts
         if name == "blur":
-            boxes = [box(sigma, largest_sigma) for _, sigma in members]
+            boxes = [box(sigma, largest_sigma) for sigma in its_amounts]
     return Colours(
         steps,
         torch.tensor(rows, dtype=torch.int64),
