@@ -1,9 +1,12 @@
-"""Crop, resize and mirror a whole batch of images of one size on any device, bit for bit as Pillow does it.
+"""Crop, resize and mirror a whole batch of images of one size on any device, with Pillow's arithmetic.
 
-Pillow's 8-bit resize weighs the pixels below a triangle with 22-bit fixed-point numbers, first along the rows, rounded
-to 8 bits, then along the columns. The weights depend on nothing but the crop's side and the output's, both whole
-numbers: they are worked out once for every side, and a batch only looks them up. The sums fit into 32-bit integers, so
-that every device has the same.
+Pillow's 8-bit resize weighs the pixels below a triangle with 22-bit fixed-point numbers, along the rows, rounded to
+8 bits, then along the columns. The weights depend on nothing but the crop's side and the output's, both whole numbers:
+they are worked out once for every side, and a batch only looks them up. The sums fit into 32-bit integers, so that
+every device has the same.
+
+Crops that are not larger than the output are Pillow's bit for bit. Of a larger one, Pillow 13 may do the columns first
+where that is less work, and then single values differ by a level.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ def filters(largest: int, side: int, device: torch.device) -> Filters:
 
 
 def _filter(crop: int, side: int, largest: int) -> tuple[np.ndarray, np.ndarray]:
-    """(side, taps) int64 positions and int32 weights, in the order of Pillow's operations; unused taps weigh nothing."""
+    """(side, taps) positions and weights, by Pillow's operations in their order; a tap that is not used weighs nothing."""
     scale = crop / side
     support = max(scale, 1.0)
     centres = (np.arange(side) + 0.5) * scale
