@@ -44,7 +44,7 @@ def filters(largest: int, side: int, device: torch.device) -> Filters:
 
 
 def _filter(crop: int, side: int, largest: int) -> tuple[np.ndarray, np.ndarray]:
-    """(side, taps) positions and weights, by Pillow's operations in their order; a tap that is not used weighs nothing."""
+    """(side, taps) positions and weights, by Pillow's operations in their order; taps not used weigh nothing."""
     scale = crop / side
     support = max(scale, 1.0)
     centres = (np.arange(side) + 0.5) * scale

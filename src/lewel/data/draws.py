@@ -103,7 +103,7 @@ def _crops(view: View, size: tuple[int, int], first: Float[np.ndarray, "b 4"], w
         u = uniforms(range(5, 4 + CROP_TRIES), where._replace(indices=where.indices[again]))
         tried, fits = _tried(view, size, u.reshape(len(again), -1, 4))
         found = np.take_along_axis(tried, fits.argmax(axis=1)[:, None, None], axis=1)[:, 0]
-        crops[again] = np.where(fits.any(axis=1)[:, None], found, central_crop(size, view.ratio))
+        crops[again] = np.where(fits.any(axis=1, keepdims=True), found, central_crop(size, view.ratio))
     return crops
 
 

@@ -278,7 +278,10 @@ def _coloured(drawn: Drawn, number: int, pixels: UInt8[Tensor, "b h w 3"], compi
 
 
 class Normalise:
-    """(pixels / 255 - mean) / std, float32, in channels-last memory. Made once: a GPU's queue waits for the constants."""
+    """(pixels / 255 - mean) / std, float32, in channels-last memory.
+
+    Made once for all batches: the constants' way to a GPU waits for all that it has to do.
+    """
 
     def __init__(self, mean: config.ImageStats, std: config.ImageStats, device: torch.device) -> None:
         self.mean, self.std = (torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (mean, std))

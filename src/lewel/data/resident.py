@@ -56,11 +56,20 @@ class Resident:
             raise DecodeError(*self.unreadable[index])
 
 
-def hold(images: Images, device: torch.device, console: Console | None = None, limit: float = float("inf")) -> Resident:
+def hold(
+    images: Images,
+    data: config.Data,
+    device: torch.device,
+    limit: float = float("inf"),
+    console: Console | None = None,
+) -> Resident:
     """Decode all images and put them on the device, with a progress bar on `console`.
 
-    limit: of their bytes. Raises UserError for images of several sizes, more of them than fit, or none that is readable.
+    limit: of their bytes. Raises UserError for images of several sizes, more of them than fit, none that is readable,
+    and for rotated views: they would need Pillow's rotation of every image before its crop.
     """
+    if rotated := [view.rotation for view in data.views if view.rotation]:
+        raise UserError(f"--executor resident cannot rotate (the recipe: {rotated[0]:g} degrees); {OTHERWISE}")
     width, height = _first_size(images)
     n = len(images)
     _check_room(n, width, height, device, limit)
@@ -75,11 +84,12 @@ def hold(images: Images, device: torch.device, console: Console | None = None, l
 
 
 def _first_size(images: Images) -> tuple[int, int]:
+    last = ""
     for index in range(len(images)):
         try:
             return images.read(index).size
         except DecodeError as error:
-            last = error
+            last = str(error)
     raise UserError(f"none of the {len(images)} images can be read, the last is {last}; check --data")
 
 
@@ -121,7 +131,7 @@ def _chunks(
             return np.zeros((size[1], size[0], 3), np.uint8)
         return np.asarray(image) if image.size == size else _refuse(images, index, image.size, size)
 
-    with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for first in starts:
             yield first, np.stack(list(pool.map(read, range(first, min(first + CHUNK, len(images))))))
 
@@ -131,12 +141,6 @@ def _refuse(images: Images, index: int, size: tuple[int, int], expected: tuple[i
         f"--executor resident needs images of one size: {images.path(index)} has {size[0]} x {size[1]} pixels, "
         f"the first one {expected[0]} x {expected[1]}; {OTHERWISE}"
     )
-
-
-def check_views(data: config.Data) -> None:
-    """Raises UserError for rotated views: they would need Pillow's rotation of every image before its crop."""
-    if rotated := [view.rotation for view in data.views if view.rotation]:
-        raise UserError(f"--executor resident cannot rotate (the recipe: {rotated[0]:g} degrees); {OTHERWISE}")
 
 
 def batches(
@@ -153,9 +157,8 @@ def batches(
     """As `loader.batches`, whose words are explained there, from images that are held.
 
     compiled: crops and colours by torch.compile, with the same result.
-    Raises UserError for rotated views and for a batch that is larger than the data or that the processes do not divide.
+    Raises UserError for a batch that is larger than the data or that the processes do not divide.
     """
-    check_views(data)
     order = train_order(len(held.columns), batch_size, seed, start_step, total_steps, rank, world)
     return _batches(held, data, order, compiled)
 

@@ -50,7 +50,7 @@ def colours_of(parameters: Sequence[Parameters], largest_sigma: float) -> Colour
         places += [(name, [(i, amount) for i, (its, amount) in drawn if its == name]) for name in JITTER]
     for name in ("gray", "blur", "solarize"):
         places.append((name, [(i, float(getattr(p, name))) for i, p in enumerate(parameters) if getattr(p, name)]))
-    columns = [(name, *(list(part) for part in zip(*members, strict=True))) for name, members in places if members]
+    columns = [(name, [row for row, _ in those], [amount for _, amount in those]) for name, those in places if those]
     return in_order(columns, largest_sigma)
 
 
