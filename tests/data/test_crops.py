@@ -69,15 +69,17 @@ def test_larger_crops_are_pillows_rows_first(width: int, height: int, side: int)
     assert difference.max() <= 1 and difference.mean() < 0.15
 
 
-@pytest.mark.parametrize(("width", "height", "side"), [(32, 32, 32), (64, 64, 64), (96, 64, 32)])
-def test_they_are_the_workers_to_a_level(width: int, height: int, side: int) -> None:
-    """PyTorch's resize has weights of fewer bits: a value in a hundred differs, in larger crops."""
+@pytest.mark.parametrize(
+    ("width", "height", "side", "levels"), [(32, 32, 32, 0), (64, 64, 64, 0), (20, 24, 33, 1), (96, 64, 32, 2)]
+)
+def test_they_are_the_workers_to_single_levels(width: int, height: int, side: int, levels: int) -> None:
+    """PyTorch's weights have fewer bits; at the usual sizes nothing comes of it, at others a value in a hundred."""
     case = Case(width, height, side)
     out = torch.empty(len(case.which), side, side, 3, dtype=torch.uint8)
     for row, p in enumerate(case.parameters):
         tensors.resized_crop(torch.from_numpy(case.pixels[case.which[row]]), p, out[row])
     difference = np.abs(case.ours().astype(int) - out.numpy())
-    assert difference.max() <= 1 and (difference > 0).mean() < 0.02
+    assert difference.max() <= levels and (difference > 0).mean() < 0.02
 
 
 def test_weights_are_whole() -> None:
