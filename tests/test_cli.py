@@ -99,9 +99,15 @@ def test_images_that_live_on_the_device_train_the_same_encoder(finished, photos,
     """Bit for bit: the images are not larger than the views."""
     monkeypatch.setenv("CXX", "none")  # compiling takes half a minute
     command = ("pretrain", "lewel_b_tiny", "--data", photos, *SMALL, *PREDICTIVE)
-    assert lewel(*command, "--run", tmp_path / "run", "--executor", "resident") == 0
+    held = (*command, "--run", tmp_path / "run", "--executor", "resident", "--save-every", "2")
+    assert lewel(*held) == 0
     assert "resident" in capsys.readouterr().err
-    assert (tmp_path / "run" / "encoder.safetensors").read_bytes() == (finished / "encoder.safetensors").read_bytes()
+    encoder = tmp_path / "run" / "encoder.safetensors"
+    assert encoder.read_bytes() == (finished / "encoder.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000004")
+    encoder.unlink()
+    assert lewel(*held) == 0 and "going on at step 2 of 4" in capsys.readouterr().err
+    assert encoder.read_bytes() == (finished / "encoder.safetensors").read_bytes()
     assert lewel(*command, "--run", finished, "--executor", "auto") == 0  # on a CPU auto is what the run had, Pillow
 
 

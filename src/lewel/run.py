@@ -83,7 +83,7 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
         problem = str(error)
     parallel.raise_together(problem)
     assert run is not None
-    _check_same_images(run)
+    _check_agreement(run)
     parallel.broadcast_([*run.method.parameters(), *run.method.buffers()])
     if parallel.rank():
         torch.manual_seed(options.seed + parallel.rank())  # or all processes would draw the same random maps
@@ -162,8 +162,10 @@ def _check_directory(run: Path, recipe: Recipe) -> None:
             )
 
 
-def _check_same_images(run: Run) -> None:
-    """All processes must see the same images in the same order: each takes its share of one permutation."""
+def _check_agreement(run: Run) -> None:
+    """All processes must see the same images in the same order, since each takes its share of one permutation, and
+    make the views in the same way.
+    """
     if parallel.world() == 1:
         return
     for what, of_this, otherwise in (

@@ -141,6 +141,24 @@ def test_nothing_waits_for_the_device() -> None:
             views.max().item()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_nothing_waits_for_a_gpu_either() -> None:
+    """And its crops are the CPU's; they are integers."""
+    gpu = torch.device("cuda")
+    plain = replace(DATA, views=(replace(STRONG, jitter_probability=0.0, gray=0.0, blur=0.0),) * 2)
+    for data in (DATA, plain):
+        source = resident.batches(resident.hold(in_memory(), data, gpu), data, BATCH, SEED, 0, 3)
+        found = [next(source)]
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found += list(source)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    for ours, theirs in zip(found, run(in_memory(), 0, 3, plain), strict=True):
+        for our, their in zip(ours.views, theirs.views, strict=True):
+            assert torch.allclose(our.pixels.cpu(), their.pixels, atol=1e-5) and torch.equal(our.box.cpu(), their.box)
+
+
 # -- mistakes
 
 

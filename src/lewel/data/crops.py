@@ -11,6 +11,7 @@ where that is less work, and then single values differ by a level.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -93,6 +94,6 @@ def _weighted(
 
 
 @cache
-def operation(compiled: bool):
+def operation(compiled: bool) -> Callable[[Tensor, Tensor, Filters], Tensor]:
     """`resized`, or the same by torch.compile."""
     return torch.compile(resized) if compiled else resized

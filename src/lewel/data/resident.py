@@ -1,4 +1,4 @@
-"""Batches of views from images that live on the device: no decoding after the start, no workers, no copies of pixels.
+"""Batches of views from images that live on the device: no decoding after the start, no workers, no pixels to send.
 
 The order, the parameters and the replacements of unreadable images are the loader's (`lewel.data.loader`), and so is
 the state: one integer. The main process draws a batch's parameters at once, as arrays; nothing in the way of a batch
@@ -111,7 +111,7 @@ def _free_bytes(device: torch.device) -> float:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return float("inf")
-    return next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable"))
+    return next((int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable")), float("inf"))
 
 
 def _chunks(
