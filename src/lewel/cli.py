@@ -138,9 +138,9 @@ def bench(
     """What a part costs: images a second, interleaved with what anybody would write, in one run.
 
     Args:
-        what: data: from JPEG files to two normalised views
+        what: data: from image files to two normalised views, and from images in memory where they are of one size
         recipe: whose views, and their size
-        data: folder of images; by default JPEGs of 500 x 375 pixels that it makes
+        data: folder of images, or CIFAR-10's binary files; by default JPEGs of 500 x 375 pixels that it makes
         images: in a unit of work
         rounds: each measures every contender twice
         threads: that PyTorch may use

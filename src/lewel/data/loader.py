@@ -8,9 +8,10 @@ channel travel; the main process normalises, and with the fast executor it does 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from lewel.data.workers import Drawn, Order, work
 from lewel.errors import UserError
 from lewel.shapes import Batch, Skip, View
 
+T = TypeVar("T")
 REPLACEMENT_TRIES = 20
 
 
@@ -64,10 +66,7 @@ def batches(
     Raises UserError for a batch that is larger than the data or that the processes do not divide, for a worker that
     died or hung, and for data in which nearly nothing can be read.
     """
-    steps_per_epoch(len(images), batch_size)
-    if batch_size % world:
-        raise UserError(f"--batch-size {batch_size} is not a multiple of the {world} processes")
-    order = TrainOrder(len(images), batch_size, seed, start_step, total_steps, rank, world)
+    order = train_order(len(images), batch_size, seed, start_step, total_steps, rank, world)
     drawn = work(TrainViews(images, data, seed, executor.name), order, workers, torch.device(device), timeout_s)
     return _finish(drawn, data.mean, data.std, torch.device(device), executor.compiled)
 
@@ -92,6 +91,16 @@ def evaluation_batches(
 
 
 # -- which images: in the main process
+
+
+def train_order(
+    n: int, batch_size: int, seed: int, start_step: int, total_steps: int, rank: int, world: int
+) -> TrainOrder:
+    """Raises UserError for a batch that is larger than the data or that the processes do not divide."""
+    steps_per_epoch(n, batch_size)
+    if batch_size % world:
+        raise UserError(f"--batch-size {batch_size} is not a multiple of the {world} processes")
+    return TrainOrder(n, batch_size, seed, start_step, total_steps, rank, world)
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,24 @@ class EvaluationOrder(Sampler[Order]):
             yield 0, list(range(first, min(first + self.batch_size, self.n)))
 
 
+def readable(read: Callable[[int], T], n: int, seed: int, epoch: int, index: int, skipped: list[Skip]) -> tuple[int, T]:
+    """The image that is seen for `index`, and what reading it gives: itself, or the first readable replacement.
+
+    The replacements belong to (seed, epoch, index). What cannot be read is added to `skipped`.
+    Raises UserError where none of them can be read.
+    """
+    replacements = uniforms(REPLACEMENT_TRIES, REPLACEMENT, seed, epoch, index) * n
+    for candidate in (index, *replacements.astype(int).tolist()):
+        try:
+            return candidate, read(candidate)
+        except DecodeError as error:
+            skipped.append(Skip(printable(error.path), error.reason))
+    raise UserError(
+        f"{len(skipped)} images in a row cannot be read, the last is {skipped[-1].path}: {skipped[-1].reason}; "
+        "check --data"
+    )
+
+
 # -- decode and augment: in the workers
 
 
@@ -156,8 +183,9 @@ class TrainViews(Dataset[Drawn]):
         flips = np.empty((len(views), len(indices)), np.bool_)
         parameters: list[list[Parameters]] = [[] for _ in views]
         seen, skipped = [], []
+        read = self.images.read if self.executor == "pillow" else self.images.rgbx
         for row, index in enumerate(indices):
-            found, image = self._read(epoch, index, skipped)
+            found, image = readable(read, len(self.images), self.seed, epoch, index, skipped)
             seen.append(found)
             size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
             drawn = [sample(view, size, side, self.seed, epoch, index, i) for i, view in enumerate(views)]
@@ -182,24 +210,6 @@ class TrainViews(Dataset[Drawn]):
             return ()
         largest = max(view.blur_sigma[1] for view in self.data.views)
         return tuple(tensors.colours_of(of_a_view, largest) for of_a_view in parameters)
-
-    def _read(self, epoch: int, index: int, skipped: list[Skip]) -> tuple[int, Image.Image | np.ndarray]:
-        """The image, or the first readable one of the replacements that belong to (seed, epoch, index)."""
-        read = self.images.read if self.executor == "pillow" else self.images.rgbx
-        for candidate in self._candidates(epoch, index):
-            try:
-                return candidate, read(candidate)
-            except DecodeError as error:
-                skipped.append(Skip(printable(error.path), error.reason))
-        raise UserError(
-            f"{len(skipped)} images in a row cannot be read, the last is {skipped[-1].path}: {skipped[-1].reason}; "
-            "check --data"
-        )
-
-    def _candidates(self, epoch: int, index: int) -> Iterator[int]:
-        yield index
-        draws = uniforms(REPLACEMENT_TRIES, REPLACEMENT, self.seed, epoch, index)
-        yield from (draws * len(self.images)).astype(int).tolist()
 
 
 @dataclass

@@ -8,7 +8,7 @@ the two executors differ by the resize alone, by single grey levels (docs/perfor
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -19,12 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from lewel.data import packed
-from lewel.data.augment import Parameters
+from lewel.data.augment import JITTER, Parameters
 from lewel.data.packed import Constants, Pixels
 
 log = logging.getLogger(__name__)
-
-JITTER = ("brightness", "contrast", "saturation", "hue")
 
 
 class Colours(NamedTuple):
@@ -48,17 +46,24 @@ def colours_of(parameters: Sequence[Parameters], largest_sigma: float) -> Colour
     places: list[tuple[str, list[tuple[int, float]]]] = []
     for place in range(4):
         drawn = [(i, p.jitter[place]) for i, p in enumerate(parameters) if place < len(p.jitter)]
-        places += [(name, [(i, amount(*each)) for i, each in drawn if each[0] == name]) for name in JITTER]
+        places += [(name, [(i, strength) for i, (its, strength) in drawn if its == name]) for name in JITTER]
     for name in ("gray", "blur", "solarize"):
         places.append((name, [(i, float(getattr(p, name))) for i, p in enumerate(parameters) if getattr(p, name)]))
+    columns = [
+        (name, [row for row, _ in those], [strength for _, strength in those]) for name, those in places if those
+    ]
+    return in_order(columns, largest_sigma)
+
+
+def in_order(places: Iterable[tuple[str, Sequence[int], Sequence[float]]], largest_sigma: float) -> Colours:
+    """From (operation, rows, amounts), in the order to apply, no rows empty."""
     steps, rows, amounts, boxes = [], [], [], []
-    for name, members in places:
-        if members:
-            steps.append((name, len(rows), len(rows) + len(members)))
-            rows += [row for row, _ in members]
-            amounts += [strength for _, strength in members]
+    for name, its_rows, strengths in places:
+        steps.append((name, len(rows), len(rows) + len(its_rows)))
+        rows += its_rows
+        amounts += [amount(name, strength) for strength in strengths]
         if name == "blur":
-            boxes = [packed.box(sigma, largest_sigma) for _, sigma in members]
+            boxes = [packed.box(sigma, largest_sigma) for sigma in strengths]
     return Colours(
         steps,
         torch.tensor(rows, dtype=torch.int64),
