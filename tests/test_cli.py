@@ -95,6 +95,22 @@ def test_a_run_that_started_from_weights_still_has_them_for_its_pictures(finishe
     assert expected.keys() == began.keys() and all(torch.equal(began[name], expected[name]) for name in expected)
 
 
+def test_images_that_live_on_the_device_train_the_same_encoder(finished, photos, tmp_path, monkeypatch, capsys) -> None:
+    """Bit for bit: the images are not larger than the views."""
+    monkeypatch.setenv("CXX", "none")  # compiling takes half a minute
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, *SMALL, *PREDICTIVE)
+    held = (*command, "--run", tmp_path / "run", "--executor", "resident", "--save-every", "2")
+    assert lewel(*held) == 0
+    assert "resident" in capsys.readouterr().err
+    encoder = tmp_path / "run" / "encoder.safetensors"
+    assert encoder.read_bytes() == (finished / "encoder.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000004")
+    encoder.unlink()
+    assert lewel(*held) == 0 and "going on at step 2 of 4" in capsys.readouterr().err
+    assert encoder.read_bytes() == (finished / "encoder.safetensors").read_bytes()
+    assert lewel(*command, "--run", finished, "--executor", "auto") == 0  # on a CPU auto is what the run had, Pillow
+
+
 @pytest.mark.parametrize("method", ["moco_v2", "byol", "lewel_m"])
 def test_the_other_methods_run(method, photos, tmp_path) -> None:
     extra = PREDICTIVE if method == "byol" else ["--bn-groups", "2"]
@@ -151,6 +167,7 @@ ERRORS = {
     "another recipe": (["byol_tiny", *SMALL, *PREDICTIVE, "--run", "FINISHED"], "another"),
     "other numbers": ([*B, "--run", "FINISHED", "--lr", "3"], "optimizer.lr"),
     "another precision": ([*B, "--run", "FINISHED", "--precision", "bf16"], "precision fp32 -> bf16"),
+    "another executor": ([*B, "--run", "FINISHED", "--executor", "resident"], "executor pillow -> resident"),
     "as many images of other names": (
         [*B, "--run", "FINISHED", "--data", "RENAMED"],
         "40 images, digest .* now has 40",

@@ -203,7 +203,7 @@ def bench_data(
 
     Args:
         recipe: whose views, and their size
-        data: folder of images; by default JPEGs of 500 x 375 pixels that it makes
+        data: folder of images, or CIFAR-10's binary files; by default JPEGs of 500 x 375 pixels that it makes
         images: in a unit of work
         rounds: each measures every contender twice
         threads: that PyTorch may use

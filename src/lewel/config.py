@@ -202,7 +202,9 @@ class Options:
     seed: int = 0  # of weights, order and augmentation
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
-    executor: Literal["pillow", "tensor"] = "pillow"  # what makes the views; tensor: colours on the device, same values
+    # what makes the views: pillow: the workers; tensor: the workers crop, the device colours; resident: the device, on
+    # which the images lie, all of one size; auto: resident on a GPU where they fit into 2 GB, else pillow
+    executor: Literal["auto", "pillow", "tensor", "resident"] = "pillow"
     compile: bool = False  # the encoders by torch.compile: for GPUs; the first step takes a minute or more
     workers: int | None = None  # processes that decode and augment; by default from the number of cores
     accumulate: int = 1  # micro-batches a step: less memory, smaller BN groups and fewer in-batch negatives

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from lewel import callbacks, parallel, plan
 from lewel.config import Options
-from lewel.data.loader import batches
+from lewel.data import loader, resident
 from lewel.data.skips import SkipLog
 from lewel.data.workers import worker_error
 from lewel.engine import checkpoint, files, memory, precision, record
@@ -32,7 +32,7 @@ from lewel.engine.schedule import warmup_cosine
 from lewel.engine.signals import StopRequest
 from lewel.errors import UserError
 from lewel.run import Run, prepare
-from lewel.shapes import Skip
+from lewel.shapes import Batch, Skip
 
 DRY_STEPS = 20
 SAVE_STEPS = 1000  # at most so many steps are lost to a power cut
@@ -94,19 +94,6 @@ def _record(run: Run, start: int) -> Iterator[record.Record]:
 
 def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRequest | None = None) -> None:
     recipe, options = run.recipe, run.options
-    source = batches(
-        run.images,
-        recipe.data,
-        recipe.optimizer.batch_size,
-        options.seed,
-        start,
-        total,
-        parallel.rank(),
-        parallel.world(),
-        _workers(run),
-        run.precision.device,
-        executor=run.executor,
-    )
     schedule = warmup_cosine(
         recipe.optimizer.lr,
         recipe.epochs,
@@ -116,7 +103,7 @@ def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRe
     )
     train(
         run.method,
-        source,
+        _batches(run, start, total),
         run.training.optimizer,
         schedule,
         total_steps=total,
@@ -127,6 +114,14 @@ def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRe
         callbacks=after,
         stop=stop,
     )
+
+
+def _batches(run: Run, start: int, total: int) -> Iterator[Batch]:
+    recipe, rank, world = run.recipe, parallel.rank(), parallel.world()
+    which = (recipe.data, recipe.optimizer.batch_size, run.options.seed, start, total, rank, world)
+    if run.held is not None:
+        return resident.batches(run.held, *which, compiled=run.executor.compiled)
+    return loader.batches(run.images, *which, _workers(run), run.precision.device, executor=run.executor)
 
 
 def _workers(run: Run) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from lewel import build, parallel, plan, recipes
 from lewel.config import Options, Recipe
-from lewel.data import executor
+from lewel.data import executor, resident
 from lewel.data.images import Files, Pixels, is_divided, open_images, relabelled
 from lewel.engine import precision
 from lewel.engine.identity import Identity
@@ -35,6 +36,7 @@ class Run:
     queries: Files | Pixels | None  # the labelled val split, where there is one
     precision: precision.Precision
     executor: executor.Executor
+    held: resident.Resident | None  # the images on the device, where its executor is "resident"
     training: Training
     console: Console
 
@@ -82,7 +84,7 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
         problem = str(error)
     parallel.raise_together(problem)
     assert run is not None
-    _check_same_images(run.images)
+    _check_agreement(run)
     parallel.broadcast_([*run.method.parameters(), *run.method.buffers()])
     if parallel.rank():
         torch.manual_seed(options.seed + parallel.rank())  # or all processes would draw the same random maps
@@ -110,8 +112,23 @@ def _build(name: str, options: Options, overrides: plan.Overrides, console: Cons
         method.compile_encoders()
     chosen_precision = precision.choose(options.precision, device)
     training = Training(method, make_optimizer(method, chosen.recipe.optimizer), chosen_precision.scaler())
-    how = executor.choose(options.executor, device)
-    return Run(options, chosen, images, queries, chosen_precision, how, training, console)
+    held = _held(options, images, chosen.recipe, device, console)
+    name = "resident" if held is not None else "pillow" if options.executor == "auto" else options.executor
+    return Run(
+        options, chosen, images, queries, chosen_precision, executor.choose(name, device), held, training, console
+    )
+
+
+def _held(
+    options: Options, images: Files | Pixels, recipe: Recipe, device: torch.device, console: Console
+) -> resident.Resident | None:
+    shown = console if parallel.is_main() else None
+    if options.executor == "resident":
+        return resident.hold(images, recipe.data, device, console=shown)
+    if options.executor == "auto" and device.type == "cuda":
+        with suppress(UserError):
+            return resident.hold(images, recipe.data, device, resident.AUTO_LIMIT, shown)
+    return None
 
 
 def _check_options(options: Options) -> None:
@@ -150,14 +167,20 @@ def _check_directory(run: Path, recipe: Recipe) -> None:
             )
 
 
-def _check_same_images(images: Files | Pixels) -> None:
-    """All processes must see the same images in the same order: each takes its share of one permutation."""
+def _check_agreement(run: Run) -> None:
+    """All processes must see the same images in the same order, since each takes its share of one permutation, and
+    make the views in the same way.
+    """
     if parallel.world() == 1:
         return
-    found = parallel.all_gather_objects([_seen(images)])
-    told = "; ".join(f"process {rank}: {what}" for rank, what in enumerate(found))
-    wrong = f"--data is not the same on all processes ({told}); give all machines the same files"
-    parallel.raise_together(wrong if len(set(found)) > 1 else "")
+    for what, of_this, otherwise in (
+        ("--data", _seen(run.images), "give all machines the same files"),
+        ("--executor auto", run.executor.name, "say which: --executor pillow"),
+    ):
+        found = parallel.all_gather_objects([of_this])
+        told = "; ".join(f"process {rank}: {its}" for rank, its in enumerate(found))
+        wrong = f"{what} is not the same on all processes ({told}); {otherwise}"
+        parallel.raise_together(wrong if len(set(found)) > 1 else "")
 
 
 def _seen(images: Files | Pixels) -> str:

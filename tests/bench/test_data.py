@@ -12,6 +12,7 @@ from PIL import Image
 from lewel import recipes
 from lewel.bench import compare, data, one_file
 from lewel.bench.commands import bench_data
+from lewel.data.images import Pixels
 from lewel.errors import UserError
 
 
@@ -34,7 +35,7 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_contender_is_measured_and_written(folder: Path, tmp_path: Path, uncompiled, capsys) -> None:
     bench_data("lewel_b_tiny", str(folder), 4, 3, 1, tmp_path / "bench.json")
     names = [result["name"] for result in json.loads((tmp_path / "bench.json").read_text())["results"]]
-    assert names[1] == compare.CONTROL and len(names) == 5
+    assert names[1] == compare.CONTROL and len(names) == 6
     assert "images/s" in capsys.readouterr().out
 
 
@@ -43,11 +44,24 @@ def test_contenders_do_the_same_work(folder: Path) -> None:
     chosen = recipes.get("lewel_b_tiny").data
     with data._images(str(folder), 4) as images:
         for contender in data._contenders(images, chosen, 4):
-            if contender.name.startswith(("one file", "pillow", "tensor")) and "compiled" not in contender.name:
+            if (
+                contender.name.startswith(("one file", "pillow", "tensor", "resident"))
+                and "compiled" not in contender.name
+            ):
                 made = contender.work()
                 pixels = [getattr(view, "pixels", view) for view in getattr(made, "views", made)]
                 assert [tuple(view.shape) for view in pixels] == [(4, 3, 64, 64)] * 2
                 assert all(-3 < float(view.mean()) < 3 for view in pixels)
+
+
+def test_what_the_images_do_not_allow_is_left_out(folder: Path) -> None:
+    chosen = recipes.get("lewel_b_tiny").data
+    pixels = Pixels("memory", np.zeros((4, 32, 32, 3), np.uint8))
+    assert next(each.name for each in data._contenders(pixels, chosen, 4)) == "pillow"
+    Image.new("RGB", (40, 31)).save(folder / "3.jpg")
+    with data._images(str(folder), 4) as images:
+        names = {each.name for each in data._contenders(images, chosen, 4)}
+        assert "one file: Pillow by torchvision" in names and "resident" not in names
 
 
 def test_made_photographs_are_of_the_usual_size() -> None:

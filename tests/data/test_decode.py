@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from lewel.data import decode as module
-from lewel.data.decode import DecodeError, decode, printable
+from lewel.data.decode import DecodeError, decode, printable, rgbx
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (12, 8)) -> Image.Image:
@@ -291,3 +291,68 @@ def test_printable_keeps_what_can_be_read() -> None:
 def test_the_error_travels_between_processes() -> None:
     again = pickle.loads(pickle.dumps(DecodeError("a.jpg", "empty file")))
     assert (again.path, again.reason, str(again)) == ("a.jpg", "empty file", "a.jpg: empty file")
+
+
+# -- pixels alone
+
+
+def both_ways(path: Path) -> tuple[object, object]:
+    """What `decode` and `rgbx` make of a file: pixels, or the reason why not."""
+    found = []
+    for way in (decode, rgbx):
+        try:
+            found.append(np.asarray(way(path))[..., :3].tolist())
+        except DecodeError as error:
+            found.append(str(error))
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpegs_are_decoded_bit_for_bit_as_by_pillow(tmp_path: Path, subsampling: str, progressive: bool) -> None:
+    rng = np.random.default_rng(0)
+    for number, size in enumerate([(1, 1), (7, 5), (16, 16), (33, 17), (1, 40), (129, 64)]):
+        path, noise = tmp_path / f"{number}.jpg", rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        for quality in (10, 75, 100):
+            Image.fromarray(noise).save(path, quality=quality, subsampling=subsampling, progressive=progressive)
+            pillows, ours = both_ways(path)
+            assert ours == pillows and isinstance(ours, list)
+
+
+def test_a_plain_jpeg_is_not_decoded_by_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture().save(tmp_path / "a.jpg")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded by Pillow"))
+    assert rgbx(tmp_path / "a.jpg").shape == (8, 12, 4)
+
+
+def test_everything_else_is_as_decoded(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture().save(tmp_path / "turned.jpg", exif=exif)
+    picture().save(tmp_path / "broken-exif.jpg", exif=b"Exif\0\0garbage")
+    picture().convert("CMYK").save(tmp_path / "cmyk.jpg")
+    picture().convert("L").save(tmp_path / "gray.jpg")
+    picture().convert("RGBA").save(tmp_path / "a.png")
+    picture().save(tmp_path / "more-after-its-end.jpg")
+    with open(tmp_path / "more-after-its-end.jpg", "ab") as file:
+        file.write(b"more")
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    for path in [*sorted(tmp_path.iterdir()), tmp_path / "missing.jpg", tmp_path]:
+        pillows, ours = both_ways(path)
+        assert ours == pillows, path
+
+
+def test_damaged_jpegs_are_as_decoded(tmp_path: Path) -> None:
+    """Cut, or with wrong bytes: the same pixels where Pillow forgives, the same reason where it does not."""
+    picture(size=(48, 40)).save(tmp_path / "whole.jpg", quality=90)
+    whole, path = np.frombuffer((tmp_path / "whole.jpg").read_bytes(), np.uint8), tmp_path / "damaged.jpg"
+    rng, forgiven = np.random.default_rng(0), 0
+    for number in range(200):
+        damaged = whole[: rng.integers(1, len(whole))].copy() if number % 4 == 0 else whole.copy()
+        damaged[rng.integers(0, len(damaged), 3)] = rng.integers(0, 256, 3)
+        path.write_bytes(damaged.tobytes())
+        pillows, ours = both_ways(path)
+        assert ours == pillows
+        forgiven += isinstance(ours, list)
+    assert 20 < forgiven < 180

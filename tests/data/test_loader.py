@@ -271,6 +271,9 @@ class Trouble:
             raise RuntimeError("an error of the program")
         return Image.new("RGB", (20, 20))
 
+    def rgbx(self, index: int) -> np.ndarray:
+        return np.asarray(self.read(index).convert("RGBX"))
+
 
 def stream(what: str, **more) -> Iterator[Batch]:
     return batches(Trouble(what), DATA, 8, 0, 0, 100, workers=1, **more)

@@ -1,10 +1,10 @@
-"""`lewel bench data`: from JPEG files to two normalised views, on so many threads, without processes beside."""
+"""`lewel bench data`: from image files to two normalised views, on so many threads, without processes beside."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from lewel import config
 from lewel.bench import one_file
 from lewel.bench.compare import Contender, Result, interleaved
+from lewel.data import resident
 from lewel.data.executor import PILLOW, Executor
 from lewel.data.images import Files, Pixels, evenly, open_images
 from lewel.data.loader import TrainViews, batches
@@ -25,7 +26,8 @@ ENDLESS = 10**9
 
 
 def measure(data: config.Data, folder: str | None, count: int, rounds: int) -> list[Result]:
-    """Images a second of: the one-file version, Pillow, decoding and crops alone, tensors as they are and compiled.
+    """Images a second of: the one-file version, Pillow, decoding and crops alone, tensors as they are and compiled, and
+    the same of images that lie in memory as pixels; without what the images do not allow.
 
     data: the views and their size. folder: images; None makes JPEGs of `SIZE`. count: images of a unit of work.
     """
@@ -36,13 +38,16 @@ def measure(data: config.Data, folder: str | None, count: int, rounds: int) -> l
 def _contenders(images: Files | Pixels, data: config.Data, count: int) -> list[Contender]:
     crops = TrainViews(images, data, seed=0, executor="tensor")
     indices = list(range(count))
-    every = {
-        "one file: Pillow by torchvision": _one_file(images, data.image_size),
+    every = {"one file: Pillow by torchvision": _one_file(images, data.image_size)} if isinstance(images, Files) else {}
+    every |= {
         "pillow": _executor(images, data, count, PILLOW),
         "decode and crops alone": lambda: crops[0, indices],
         "tensor": _executor(images, data, count, Executor("tensor")),
         "tensor, compiled": _executor(images, data, count, Executor("tensor", compiled=True)),
     }
+    with suppress(UserError):
+        held = resident.hold(images, data, torch.device("cpu"))
+        every |= {"resident": _resident(held, data, count), "resident, compiled": _resident(held, data, count, True)}
     return [Contender(name, work, count) for name, work in every.items()]
 
 
@@ -51,9 +56,12 @@ def _executor(images: Files | Pixels, data: config.Data, count: int, executor: E
     return lambda: next(source)
 
 
-def _one_file(images: Files | Pixels, size: int):
-    if not isinstance(images, Files):
-        raise UserError("lewel bench data needs image files; give a folder of them in --data")
+def _resident(held: resident.Resident, data: config.Data, count: int, compiled: bool = False):
+    source = resident.batches(held, data, count, 0, 0, ENDLESS, compiled=compiled)
+    return lambda: next(source)
+
+
+def _one_file(images: Files, size: int):
     module = one_file.load()
     views = module.TwoViews(Path(images.root), size)
     views.paths = [Path(images.root) / name for name in images.names]

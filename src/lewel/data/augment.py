@@ -19,6 +19,7 @@ from lewel.config import View
 
 Jitter = tuple[tuple[str, float], ...]
 
+JITTER = ("brightness", "contrast", "saturation", "hue")
 CROP_TRIES = 10
 
 # Streams that must never meet: the second half of the generator's key.
@@ -104,10 +105,11 @@ def _crop(
         if 0 < width <= full_width and 0 < height <= full_height:
             left, top = int((full_width - width + 1) * for_left), int((full_height - height + 1) * for_top)
             return left, top, width, height
-    return _central_crop(size, ratio)
+    return central_crop(size, ratio)
 
 
-def _central_crop(size: tuple[int, int], ratio: tuple[float, float]) -> tuple[int, int, int, int]:
+def central_crop(size: tuple[int, int], ratio: tuple[float, float]) -> tuple[int, int, int, int]:
+    """The largest crop in the middle of an aspect in `ratio`."""
     width, height = size
     if width / height < ratio[0]:
         height = max(1, round(width / ratio[0]))
@@ -119,8 +121,13 @@ def _central_crop(size: tuple[int, int], ratio: tuple[float, float]) -> tuple[in
 def _jitter(u: list[float], strengths: tuple[float, float, float, float]) -> Jitter:
     """The four operations in a random order, each with its own strength; those of strength 0 are left out."""
     operations = []
-    for name, strength, draw in zip(("brightness", "contrast", "saturation", "hue"), strengths, u[:4], strict=True):
-        low, high = (-strength, strength) if name == "hue" else (max(0.0, 1 - strength), 1 + strength)
+    for name, strength, draw in zip(JITTER, strengths, u[:4], strict=True):
+        low, high = jitter_range(name, strength)
         operations.append((name, low + (high - low) * draw, strength))
     order = sorted(range(4), key=lambda i: u[4 + i])
     return tuple(operations[i][:2] for i in order if operations[i][2] > 0)
+
+
+def jitter_range(name: str, strength: float) -> tuple[float, float]:
+    """The smallest and the largest factor, or for hue the shift."""
+    return (-strength, strength) if name == "hue" else (max(0.0, 1 - strength), 1 + strength)

@@ -1,4 +1,4 @@
-"""What makes the views: Pillow in the workers, or tensors, on the device, for what follows the crop."""
+"""What makes the views: Pillow in the workers; tensors, on the device, for what follows the crop; or for all of it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import torch
 
 
 class Executor(NamedTuple):
-    """name: "pillow", or "tensor". compiled: the tensor operations by torch.compile, with the same result."""
+    """name: "resident" is tensors too, of images that lie on the device (`lewel.data.resident`).
 
-    name: Literal["pillow", "tensor"]
+    compiled: the tensor operations by torch.compile, with the same result.
+    """
+
+    name: Literal["pillow", "tensor", "resident"]
     compiled: bool = False
 
 
 PILLOW = Executor("pillow")
 
 
-def choose(name: Literal["pillow", "tensor"], device: torch.device) -> Executor:
+def choose(name: Literal["pillow", "tensor", "resident"], device: torch.device) -> Executor:
     """Tensor operations are compiled where there is a compiler."""
-    return PILLOW if name == "pillow" else Executor("tensor", can_compile(device))
+    return PILLOW if name == "pillow" else Executor(name, can_compile(device))
 
 
 def can_compile(device: torch.device) -> bool:

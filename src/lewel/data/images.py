@@ -13,7 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from lewel.data.decode import decode, printable
+from lewel.data.decode import decode, printable, rgbx
 from lewel.errors import UserError
 
 EXTENSIONS = (
@@ -51,6 +51,10 @@ class Images(Protocol):
         """The image as RGB. Raises `decode.DecodeError`."""
         ...
 
+    def rgbx(self, index: int) -> np.ndarray:
+        """As `read`, (h, w, 4) uint8: red, green, blue and a byte of padding a pixel."""
+        ...
+
 
 @dataclass(frozen=True)
 class Files:
@@ -70,6 +74,9 @@ class Files:
     def read(self, index: int) -> Image.Image:
         return decode(os.path.join(self.root, self.names[index]))
 
+    def rgbx(self, index: int) -> np.ndarray:
+        return rgbx(os.path.join(self.root, self.names[index]))
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -88,6 +95,9 @@ class Pixels:
 
     def read(self, index: int) -> Image.Image:
         return Image.fromarray(self.pixels[index])
+
+    def rgbx(self, index: int) -> np.ndarray:
+        return np.asarray(self.read(index).convert("RGBX"))
 
 
 def open_images(path: str | os.PathLike[str], split: Split | None = None) -> Files | Pixels:

@@ -8,9 +8,10 @@ channel travel; the main process normalises, and with the fast executor it does 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lewel import config
-from lewel.data import pillow, tensors
+from lewel.data import packed, pillow, tensors
 from lewel.data.augment import REPLACEMENT, Parameters, permutation, sample, uniforms
 from lewel.data.decode import DecodeError, printable
 from lewel.data.executor import PILLOW, Executor
@@ -30,6 +31,7 @@ from lewel.data.workers import Drawn, Order, work
 from lewel.errors import UserError
 from lewel.shapes import Batch, Skip, View
 
+T = TypeVar("T")
 REPLACEMENT_TRIES = 20
 
 
@@ -64,10 +66,7 @@ def batches(
     Raises UserError for a batch that is larger than the data or that the processes do not divide, for a worker that
     died or hung, and for data in which nearly nothing can be read.
     """
-    steps_per_epoch(len(images), batch_size)
-    if batch_size % world:
-        raise UserError(f"--batch-size {batch_size} is not a multiple of the {world} processes")
-    order = TrainOrder(len(images), batch_size, seed, start_step, total_steps, rank, world)
+    order = train_order(len(images), batch_size, seed, start_step, total_steps, rank, world)
     drawn = work(TrainViews(images, data, seed, executor.name), order, workers, torch.device(device), timeout_s)
     return _finish(drawn, data.mean, data.std, torch.device(device), executor.compiled)
 
@@ -92,6 +91,16 @@ def evaluation_batches(
 
 
 # -- which images: in the main process
+
+
+def train_order(
+    n: int, batch_size: int, seed: int, start_step: int, total_steps: int, rank: int, world: int
+) -> TrainOrder:
+    """Raises UserError for a batch that is larger than the data or that the processes do not divide."""
+    steps_per_epoch(n, batch_size)
+    if batch_size % world:
+        raise UserError(f"--batch-size {batch_size} is not a multiple of the {world} processes")
+    return TrainOrder(n, batch_size, seed, start_step, total_steps, rank, world)
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,24 @@ class EvaluationOrder(Sampler[Order]):
             yield 0, list(range(first, min(first + self.batch_size, self.n)))
 
 
+def readable(read: Callable[[int], T], n: int, seed: int, epoch: int, index: int, skipped: list[Skip]) -> tuple[int, T]:
+    """The image that is seen for `index`, and what reading it gives: itself, or the first readable replacement.
+
+    The replacements belong to (seed, epoch, index). What cannot be read is added to `skipped`.
+    Raises UserError where none of them can be read.
+    """
+    replacements = uniforms(REPLACEMENT_TRIES, REPLACEMENT, seed, epoch, index) * n
+    for candidate in (index, *replacements.astype(int).tolist()):
+        try:
+            return candidate, read(candidate)
+        except DecodeError as error:
+            skipped.append(Skip(printable(error.path), error.reason))
+    raise UserError(
+        f"{len(skipped)} images in a row cannot be read, the last is {skipped[-1].path}: {skipped[-1].reason}; "
+        "check --data"
+    )
+
+
 # -- decode and augment: in the workers
 
 
@@ -151,31 +178,31 @@ class TrainViews(Dataset[Drawn]):
     def __getitem__(self, order: Order) -> Drawn:
         epoch, indices = order
         side, views = self.data.image_size, self.data.views
-        pixels = np.empty((len(views), len(indices), side, side, 3), np.uint8)
+        pixels = np.empty((len(views), len(indices), side, side, 3 if self.executor == "pillow" else 4), np.uint8)
         boxes = np.empty((len(views), len(indices), 4), np.float32)
         flips = np.empty((len(views), len(indices)), np.bool_)
         parameters: list[list[Parameters]] = [[] for _ in views]
         seen, skipped = [], []
+        read = self.images.read if self.executor == "pillow" else self.images.rgbx
         for row, index in enumerate(indices):
-            found, image = self._read(epoch, index, skipped)
+            found, image = readable(read, len(self.images), self.seed, epoch, index, skipped)
             seen.append(found)
-            drawn = [sample(view, image.size, side, self.seed, epoch, index, i) for i, view in enumerate(views)]
+            size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+            drawn = [sample(view, size, side, self.seed, epoch, index, i) for i, view in enumerate(views)]
             self._draw(image, drawn, pixels[:, row])
             for number, each in enumerate(drawn):
                 boxes[number, row], flips[number, row] = each.box(), each.flip
                 parameters[number].append(each)
         return _as_tensors(pixels, boxes, flips, seen, skipped, self._left(parameters))
 
-    def _draw(self, image: Image.Image, drawn: list[Parameters], out: np.ndarray) -> None:
-        """The views of an image, whole or but for their colours, into `out`, (v, h, w, 3)."""
-        if self.executor == "pillow":
-            for number, each in enumerate(drawn):
-                out[number] = np.asarray(pillow.augmented(image, each))
-            return
-        upright = torch.from_numpy(np.array(image))
+    def _draw(self, image: Image.Image | np.ndarray, drawn: list[Parameters], out: np.ndarray) -> None:
+        """The views of an image, whole or but for their colours, into `out`, (v, h, w, c)."""
         for number, each in enumerate(drawn):
-            source = torch.from_numpy(np.array(pillow.rotated(image, each.rotation))) if each.rotation else upright
-            tensors.resized_crop(source, each, torch.from_numpy(out[number]))
+            if isinstance(image, Image.Image):
+                out[number] = np.asarray(pillow.augmented(image, each))
+            else:
+                source = _rotated(image, each.rotation)
+                tensors.resized_crop(torch.from_numpy(source), each, torch.from_numpy(out[number]))
 
     def _left(self, parameters: list[list[Parameters]]) -> tuple[Colours, ...]:
         """What the main process has left to do to each view."""
@@ -183,23 +210,6 @@ class TrainViews(Dataset[Drawn]):
             return ()
         largest = max(view.blur_sigma[1] for view in self.data.views)
         return tuple(tensors.colours_of(of_a_view, largest) for of_a_view in parameters)
-
-    def _read(self, epoch: int, index: int, skipped: list[Skip]) -> tuple[int, Image.Image]:
-        """The image, or the first readable one of the replacements that belong to (seed, epoch, index)."""
-        for candidate in self._candidates(epoch, index):
-            try:
-                return candidate, self.images.read(candidate)
-            except DecodeError as error:
-                skipped.append(Skip(printable(error.path), error.reason))
-        raise UserError(
-            f"{len(skipped)} images in a row cannot be read, the last is {skipped[-1].path}: {skipped[-1].reason}; "
-            "check --data"
-        )
-
-    def _candidates(self, epoch: int, index: int) -> Iterator[int]:
-        yield index
-        draws = uniforms(REPLACEMENT_TRIES, REPLACEMENT, self.seed, epoch, index)
-        yield from (draws * len(self.images)).astype(int).tolist()
 
 
 @dataclass
@@ -219,6 +229,13 @@ class CentralViews(Dataset[Drawn]):
                 skipped.append(Skip(printable(error.path), error.reason))
         pixels = np.stack(pictures)[None] if pictures else np.empty((1, 0, self.size, self.size, 3), np.uint8)
         return _as_tensors(pixels, None, None, seen, skipped)
+
+
+def _rotated(pixels: UInt8[np.ndarray, "h w 4"], degrees: float) -> UInt8[np.ndarray, "h w 4"]:
+    if degrees == 0:
+        return pixels
+    image = Image.frombuffer("RGBX", (pixels.shape[1], pixels.shape[0]), pixels, "raw", "RGBX", 0, 1)
+    return np.array(pillow.rotated(image, degrees))
 
 
 def _as_tensors(
@@ -249,28 +266,40 @@ def _finish(
     device: torch.device,
     compiled: bool = False,
 ) -> Iterator[Batch]:
+    normalise = Normalise(mean, std, device)
     with closing(source):
         for drawn in source:
             views = tuple(
                 View(
-                    normalise(_coloured(drawn, number, pixels.to(device, non_blocking=True), compiled), mean, std),
-                    None if drawn.boxes is None else drawn.boxes[number].to(device),
-                    None if drawn.flips is None else drawn.flips[number].to(device),
+                    _finished(drawn, number, pixels.to(device, non_blocking=True), normalise, compiled),
+                    None if drawn.boxes is None else drawn.boxes[number].to(device, non_blocking=True),
+                    None if drawn.flips is None else drawn.flips[number].to(device, non_blocking=True),
                 )
                 for number, pixels in enumerate(drawn.pixels)
             )
             yield Batch(views, drawn.indices, drawn.skipped)
 
 
-def _coloured(drawn: Drawn, number: int, pixels: UInt8[Tensor, "b h w 3"], compiled: bool) -> UInt8[Tensor, "b 3 h w"]:
-    return tensors.apply(pixels, drawn.colours[number], compiled) if drawn.colours else pixels.permute(0, 3, 1, 2)
-
-
-def normalise(
-    pixels: UInt8[Tensor, "b 3 h w"], mean: config.ImageStats, std: config.ImageStats
+def _finished(
+    drawn: Drawn, number: int, pixels: UInt8[Tensor, "b h w c"], normalise: Normalise, compiled: bool
 ) -> Float[Tensor, "b 3 h w"]:
-    """(pixels / 255 - mean) / std, float32, in channels-last memory."""
-    shape = (1, 3, 1, 1)
-    centre, spread = torch.tensor(mean, device=pixels.device), torch.tensor(std, device=pixels.device)
-    values = pixels.to(torch.float32, memory_format=torch.channels_last)
-    return values.div_(255).sub_(centre.view(shape)).div_(spread.view(shape))
+    if not drawn.colours:
+        return normalise(pixels.permute(0, 3, 1, 2))
+    coloured = tensors.apply(packed.from_bytes(pixels), drawn.colours[number], compiled)
+    return tensors.normalised(coloured, normalise.mean, normalise.std, compiled)
+
+
+class Normalise:
+    """(pixels / 255 - mean) / std, float32, in channels-last memory; pixels that are in such memory go row by row.
+
+    Made once for all batches: the constants' way to a GPU waits for all that it has to do.
+    """
+
+    def __init__(self, mean: config.ImageStats, std: config.ImageStats, device: torch.device) -> None:
+        self.mean, self.std = (torch.tensor(each, device=device) for each in (mean, std))
+
+    def __call__(self, pixels: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        width = pixels.shape[3]
+        rows = pixels.permute(0, 2, 3, 1).flatten(2).to(torch.float32)  # of three values each, they would be slow
+        values = rows.div_(255).sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
+        return values.unflatten(2, (width, 3)).permute(0, 3, 1, 2)

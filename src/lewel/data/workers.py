@@ -28,10 +28,11 @@ Order = tuple[int, list[int]]  # an epoch, and images of it
 class Drawn(NamedTuple):
     """What a worker sends: v views of b images, with the geometry of the augmented ones.
 
+    pixels: RGB, or RGB and a byte of padding where there are colours left to do.
     colours: of each view, what the main process has to do to the pixels; empty where nothing is left to do.
     """
 
-    pixels: UInt8[Tensor, "v b h w 3"]
+    pixels: UInt8[Tensor, "v b h w c"]
     colours: tuple[Colours, ...]
     boxes: Float[Tensor, "v b 4"] | None
     flips: Bool[Tensor, "v b"] | None
