@@ -7,11 +7,12 @@ truncated file is an error, never a picture with a grey rest: Pillow's `LOAD_TRU
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
 
 import numpy as np
@@ -62,8 +63,19 @@ def decode(path: str | os.PathLike[str]) -> Image.Image:
     files, other things than regular files, empty, truncated or damaged files, other content than an image, pixels of
     32 bits (which have no agreed white), and claims of more than `PIXEL_LIMIT` pixels.
     """
+    return _decoded(path, _open_regular)
+
+
+def decode_bytes(data: bytes, path: str | os.PathLike[str]) -> Image.Image:
+    """`decode` of a file's content. path: what a DecodeError names."""
+    return _decoded(path, lambda _: _not_empty(data, path))
+
+
+def _decoded(
+    path: str | os.PathLike[str], open_: Callable[[str | os.PathLike[str]], AbstractContextManager[BinaryIO]]
+) -> Image.Image:
     try:
-        with _open_regular(path) as file, warnings.catch_warnings():
+        with open_(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damage is either an error below or nothing that a viewer would report
             image = Image.open(file, formats=FORMATS)
             if image.width * image.height > PIXEL_LIMIT:
@@ -78,6 +90,12 @@ def decode(path: str | os.PathLike[str]) -> Image.Image:
         raise DecodeError(path, f"claims more than {PIXEL_LIMIT:,} pixels") from error
     except Exception as error:  # a decoder that is fed damaged bytes can raise anything
         raise DecodeError(path, _one_line(error)) from error
+
+
+def _not_empty(data: bytes, path: str | os.PathLike[str]) -> BinaryIO:
+    if not data:
+        raise DecodeError(path, "empty file")
+    return io.BytesIO(data)
 
 
 @contextmanager

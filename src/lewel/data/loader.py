@@ -24,7 +24,7 @@ from lewel.data import pillow, tensors
 from lewel.data.augment import REPLACEMENT, Parameters, permutation, sample, uniforms
 from lewel.data.decode import DecodeError, printable
 from lewel.data.executor import PILLOW, Executor
-from lewel.data.images import Images
+from lewel.data.images import Images, fetched
 from lewel.data.tensors import Colours
 from lewel.data.workers import Drawn, Order, work
 from lewel.errors import UserError
@@ -155,9 +155,9 @@ class TrainViews(Dataset[Drawn]):
         boxes = np.empty((len(views), len(indices), 4), np.float32)
         flips = np.empty((len(views), len(indices)), np.bool_)
         parameters: list[list[Parameters]] = [[] for _ in views]
-        seen, skipped = [], []
+        seen, skipped, images = [], [], fetched(self.images, indices)
         for row, index in enumerate(indices):
-            found, image = self._read(epoch, index, skipped)
+            found, image = self._read(images, epoch, index, skipped)
             seen.append(found)
             drawn = [sample(view, image.size, side, self.seed, epoch, index, i) for i, view in enumerate(views)]
             self._draw(image, drawn, pixels[:, row])
@@ -184,11 +184,11 @@ class TrainViews(Dataset[Drawn]):
         largest = max(view.blur_sigma[1] for view in self.data.views)
         return tuple(tensors.colours_of(of_a_view, largest) for of_a_view in parameters)
 
-    def _read(self, epoch: int, index: int, skipped: list[Skip]) -> tuple[int, Image.Image]:
+    def _read(self, images: Images, epoch: int, index: int, skipped: list[Skip]) -> tuple[int, Image.Image]:
         """The image, or the first readable one of the replacements that belong to (seed, epoch, index)."""
         for candidate in self._candidates(epoch, index):
             try:
-                return candidate, self.images.read(candidate)
+                return candidate, images.read(candidate)
             except DecodeError as error:
                 skipped.append(Skip(printable(error.path), error.reason))
         raise UserError(
@@ -210,10 +210,10 @@ class CentralViews(Dataset[Drawn]):
     size: int
 
     def __getitem__(self, order: Order) -> Drawn:
-        pictures, seen, skipped = [], [], []
+        pictures, seen, skipped, images = [], [], [], fetched(self.images, order[1])
         for index in order[1]:
             try:
-                pictures.append(np.asarray(pillow.resized_center(self.images.read(index), self.size)))
+                pictures.append(np.asarray(pillow.resized_center(images.read(index), self.size)))
                 seen.append(index)
             except DecodeError as error:
                 skipped.append(Skip(printable(error.path), error.reason))

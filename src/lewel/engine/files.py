@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_synced(path: Path, data: bytes) -> str:
@@ -20,11 +21,21 @@ def write_synced(path: Path, data: bytes) -> str:
 
 def replace(path: Path, data: bytes) -> None:
     """Put `data` in the place of the file at `path`, at once; on an error the old file stays, and nothing else."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of the one at `path` once it is whole; on an error the old file stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write_synced(temporary, data)
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
