@@ -74,7 +74,7 @@ def views(
     """A picture of the augmented crops that a recipe will train on.
 
     Args:
-        data: folder of images or list file
+        data: folder of images, list file, index or shards
         out: PNG to write
         images: how many images to show
         seed: which images, and which crops of them
@@ -97,7 +97,7 @@ def maps(
 
     Args:
         run: directory of a run
-        data: folder of images or list file
+        data: folder of images, list file, index or shards
         out: PNG to write
         images: how many images to show, 6 or more
         indices: which maps; by default those that say most
@@ -140,7 +140,7 @@ def bench(
     Args:
         what: data: from JPEG files to two normalised views
         recipe: whose views, and their size
-        data: folder of images; by default JPEGs of 500 x 375 pixels that it makes
+        data: folder of images, or index; by default JPEGs of 500 x 375 pixels that it makes
         images: in a unit of work
         rounds: each measures every contender twice
         threads: that PyTorch may use
@@ -151,6 +151,37 @@ def bench(
     bench_data(recipe, data, images, rounds, threads, json)
 
 
+def data_index(folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")], out: Path) -> None:
+    """A file of a folder's names and labels: `--data FILE` starts a run on millions of images without a look at them.
+
+    Args:
+        folder: folder of images, with train/ and val/ or without, or list file
+        out: file to write, a name that ends in .safetensors; an index that is there is replaced
+    """
+    from lewel.prepare.commands import make_index
+
+    make_index(folder, out)
+
+
+def data_pack(
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER|INDEX")],
+    out: Path,
+    shard_size: float = 1e9,
+    workers: int = 4,
+) -> None:
+    """Images as WebDataset tar shards and their index, for `--data DIR` or its URL. The same command goes on.
+
+    Args:
+        source: folder of images, list file, or index
+        out: folder for the shards
+        shard_size: bytes of a shard, at most
+        workers: shards written at the same time
+    """
+    from lewel.prepare.commands import pack
+
+    pack(source, out, shard_size, workers)
+
+
 COMMANDS = {
     "demo": demo,
     "recipes": list_recipes,
@@ -159,6 +190,8 @@ COMMANDS = {
     "maps": maps,
     "compare": compare,
     "bench": bench,
+    "data index": data_index,
+    "data pack": data_pack,
 }
 
 
@@ -167,8 +200,11 @@ def _run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return
-    name, *rest = arguments
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    name, rest = " ".join(arguments[:words]), arguments[words:]
     if name not in COMMANDS:
+        if group := [other for other in COMMANDS if other.startswith(f"{name} ")]:
+            raise UserError(f"lewel {name} needs one more word: {' or '.join(group)}")
         raise UserError(f"there is no command {name!r}{nearest(name, COMMANDS) or '; `lewel --help` lists all'}")
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
     tyro.cli(COMMANDS[name], prog=f"lewel {name}", args=rest, config=config)
