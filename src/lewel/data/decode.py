@@ -72,7 +72,8 @@ def decode_bytes(data: bytes, path: str | os.PathLike[str]) -> Image.Image:
 
 
 def _decoded(
-    path: str | os.PathLike[str], open_: Callable[[str | os.PathLike[str]], AbstractContextManager[BinaryIO]]
+    path: str | os.PathLike[str],
+    open_: Callable[..., AbstractContextManager[BinaryIO | io.BytesIO]],
 ) -> Image.Image:
     try:
         with open_(path) as file, warnings.catch_warnings():
@@ -92,7 +93,7 @@ def _decoded(
         raise DecodeError(path, _one_line(error)) from error
 
 
-def _not_empty(data: bytes, path: str | os.PathLike[str]) -> BinaryIO:
+def _not_empty(data: bytes, path: str | os.PathLike[str]) -> io.BytesIO:
     if not data:
         raise DecodeError(path, "empty file")
     return io.BytesIO(data)

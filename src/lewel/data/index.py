@@ -122,8 +122,10 @@ def _part(where: str, part: str, facts: dict[str, str], tensors: dict[str, np.nd
     names = _names(f"{part}.names", tensors)
     if names.digest() != facts["digest"]:
         raise _DamagedError("its names are not those it was made with; copy it again, or make it again")
-    labels = tensors.get(f"{part}.labels")
-    classes = None if labels is None else list(_names(f"{part}.classes", tensors))
+    labels = classes = None
+    if f"{part}.labels" in tensors:
+        labels = tensors[f"{part}.labels"].copy()  # PyTorch wants arrays that could be written to
+        classes = list(_names(f"{part}.classes", tensors))
     if f"{part}.shards" not in tensors:
         return Files(facts["root"], names, labels, classes)
     plain = {name: tensors[f"{part}.{name}"] for name in ("totals", "shard", "start", "size", "crc")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -38,7 +38,7 @@ class Names:
         whole = self.blob.tobytes()
         return (whole[a : b - 1].decode(errors="surrogateescape") for a, b in pairwise(self.starts.tolist()))
 
-    def take(self, indices: Iterable[int]) -> Names:
+    def take(self, indices: Sequence[int] | np.ndarray) -> Names:
         """Those names, in that order."""
         return Names.of(self[int(index)] for index in indices)
 

@@ -54,7 +54,7 @@ class Shards:
         return len(self.names)
 
     def path(self, index: int) -> str:
-        return f"{printable(self._shard(self.layout.shard[index]))}#{printable(self.names[index])}"
+        return f"{printable(self._shard(int(self.layout.shard[index])))}#{printable(self.names[index])}"
 
     def read(self, index: int) -> Image.Image:
         """Raises UserError, which names the shard, for bytes that are missing or not those that were packed."""
@@ -104,7 +104,7 @@ class Shards:
 
     def _range(self, index: int) -> remote.Range:
         start, size = int(self.layout.start[index]), int(self.layout.size[index])
-        return remote.Range(self._shard(self.layout.shard[index]), start, start + size)
+        return remote.Range(self._shard(int(self.layout.shard[index])), start, start + size)
 
 
 AGAIN = "copy it again, or delete it and pack again with the same `lewel data pack`"
