@@ -133,13 +133,6 @@ def test_no_user_file_is_changed(photos, tmp_path) -> None:
     assert files(photos) == before
 
 
-def test_a_command_of_two_words_says_which_there_are(capsys) -> None:
-    assert lewel("data") == lewel("data", "--help") == lewel("data", "pakc") == 2
-    assert set(capsys.readouterr().err.splitlines()) == {
-        "lewel: lewel data needs one more word: data index or data pack"
-    }
-
-
 B = ["lewel_b_tiny", *SMALL, *PREDICTIVE]
 M = ["moco_v2_tiny", "--batch-size", "16"]
 ERRORS = {

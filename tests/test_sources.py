@@ -97,3 +97,10 @@ def test_a_shard_that_is_cut_is_one_line(prepared, tmp_path, capsys) -> None:
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lewel: ")]
     assert re.search(r"shards/train-000001\.tar has 20000 bytes, not \d+; copy it again", said)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_command_of_two_words_says_which_there_are(capsys) -> None:
+    assert lewel("data") == lewel("data", "--help") == lewel("data", "pakc") == 2
+    assert set(capsys.readouterr().err.splitlines()) == {
+        "lewel: lewel data needs one more word: data index or data pack"
+    }
