@@ -239,7 +239,7 @@ def test_a_server_that_does_not_answer(memory: str, monkeypatch) -> None:
     images = open_images(memory)
     monkeypatch.setattr(MemoryFileSystem, "cat_ranges", lambda *_, **__: time.sleep(5))
     began = time.monotonic()
-    with pytest.raises(UserError, match=r"train-00000\d\.tar: no answer in 0\.1 s"):
+    with pytest.raises(UserError, match=r"train-00000\d\.tar: no answer in time, 3 times"):
         images.raw([0, 1])
     assert time.monotonic() - began < 2
 

@@ -128,6 +128,8 @@ def test_what_is_missing_is_made_again(folder: Path, tmp_path: Path) -> None:
     packed(folder, out)
     assert files(out) == expected and (out / "train-000000.tar").stat().st_mtime_ns == times["train-000000.tar"]
     (out / "shards.safetensors").unlink()
+    with pytest.raises(UserError, match=r"found \d+ x \.tar \(shards need the shards\.safetensors"):
+        open_images(out)
     packed(folder, out)
     assert files(out) == expected and (out / "train-000000.tar").stat().st_mtime_ns == times["train-000000.tar"]
 
@@ -221,6 +223,7 @@ def test_wrong_sources(folder: Path, tmp_path: Path) -> None:
         packed(tmp_path / "nowhere", tmp_path / "again")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
 def test_files_that_are_not_there_are_all_named(folder: Path, tmp_path: Path) -> None:
     make_index(str(folder), tmp_path / "index.safetensors", CONSOLE)
     (folder / "train/a/a.jpg").unlink()

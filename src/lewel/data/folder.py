@@ -149,7 +149,8 @@ def _looked_for(top: Path) -> str:
         folders[:] = [name for name in folders if not name.startswith(".")]
         kinds.update(os.path.splitext(name)[1].lower() or "no extension" for name in files if not name.startswith("."))
     there = ", ".join(f"{count} x {printable(kind)}" for kind, count in kinds.most_common(5)) or "no files"
-    return f"looked at any depth for {' '.join(EXTENSIONS)}, and CIFAR-10's data_batch_*.bin; found {there}"
+    shards = " (shards need the shards.safetensors that `lewel data pack` writes last)" if kinds[".tar"] else ""
+    return f"looked at any depth for {' '.join(EXTENSIONS)}, and CIFAR-10's data_batch_*.bin; found {there}{shards}"
 
 
 # -- which classes

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 TIMEOUT_S = 60.0  # of one try; all tries take less than the loader waits for its workers
+WHOLE_TIMEOUT_S = 600.0  # the index of ten million images is half a gigabyte
 TRIES, PAUSE_S = 3, 2.0
 _FINAL = (FileNotFoundError, PermissionError, NotImplementedError)  # another try would end alike
 
@@ -35,17 +36,17 @@ def is_url(where: str) -> bool:
 def whole(url: str) -> bytes:
     """The file's content. Raises UserError where it cannot be had."""
     system, (path,) = _opened([url])
-    return _tried(lambda: system.cat_file(path), url)
+    return _tried(lambda: system.cat_file(path), url, WHOLE_TIMEOUT_S)
 
 
 def sizes(urls: Sequence[str]) -> list[int | None]:
     """Bytes of each file, asked for at once; None where a server does not say. Raises UserError for a missing one."""
     system, paths = _opened(urls)
     try:
-        return _tried(lambda: system.sizes(paths), urls[0])
+        return _tried(lambda: system.sizes(paths), urls[0], TIMEOUT_S)
     except UserError:
         for url, path in zip(urls, paths, strict=True):  # one of them: which?
-            _tried(lambda path=path: system.size(path), url)
+            _tried(lambda path=path: system.size(path), url, TIMEOUT_S)
         raise
 
 
@@ -70,7 +71,7 @@ def _fetched(ranges: Sequence[Range]) -> list[Any]:
     system, paths = _opened([each.url for each in ranges])
     starts, ends = [each.start for each in ranges], [each.end for each in ranges]
     try:
-        return _in_time(lambda: system.cat_ranges(paths, starts, ends, on_error="return"))
+        return _in_time(lambda: system.cat_ranges(paths, starts, ends, on_error="return"), TIMEOUT_S)
     except Exception as error:
         return [error] * len(ranges)
 
@@ -87,10 +88,10 @@ def _opened(urls: Sequence[str]) -> tuple[Any, list[str]]:
     return system, [paths[url] for url in urls]
 
 
-def _tried(work: Callable[[], T], url: str) -> T:
+def _tried(work: Callable[[], T], url: str, timeout_s: float) -> T:
     for left in reversed(range(TRIES)):
         try:
-            return _in_time(work)
+            return _in_time(work, timeout_s)
         except Exception as error:
             if not left or isinstance(error, _FINAL):
                 raise UserError(_said(url, error)) from error
@@ -99,8 +100,8 @@ def _tried(work: Callable[[], T], url: str) -> T:
     raise AssertionError("unreachable")
 
 
-def _in_time(work: Callable[[], T]) -> T:
-    """`work()`, given up after `TIMEOUT_S`: not every file system has a limit of its own."""
+def _in_time(work: Callable[[], T], timeout_s: float) -> T:
+    """`work()`, given up after so many seconds: not every file system has a limit of its own."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -110,12 +111,12 @@ def _in_time(work: Callable[[], T]) -> T:
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return future.result(TIMEOUT_S)
+    return future.result(timeout_s)
 
 
 def _said(url: str, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{url}: no such file"
     if isinstance(error, TimeoutError):
-        return f"{url}: no answer in {TIMEOUT_S:g} s"
+        return f"{url}: no answer in time, {TRIES} times"
     return f"{url}: {' '.join(str(error).split()) or type(error).__name__}"

@@ -138,7 +138,10 @@ class _Open:
 
     def read(self, start: int, end: int) -> bytes:
         """Without moving the file's position, which forked workers share."""
-        return os.pread(self.handle, end - start, start)
+        if hasattr(os, "pread"):
+            return os.pread(self.handle, end - start, start)
+        os.lseek(self.handle, start, os.SEEK_SET)  # Windows, where no worker is forked
+        return os.read(self.handle, end - start)
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):
