@@ -134,6 +134,23 @@ def test_what_is_missing_is_made_again(folder: Path, tmp_path: Path) -> None:
     assert files(out) == expected and (out / "train-000000.tar").stat().st_mtime_ns == times["train-000000.tar"]
 
 
+def test_packing_again_does_not_take_damage_for_what_was_packed(folder: Path, tmp_path: Path) -> None:
+    out = packed(folder, tmp_path / "shards")
+    expected = files(out)
+    for name in ("train-000000.tar", "train-000001.tar"):
+        whole = bytearray(expected[name])
+        whole[600] ^= 1  # of the first image
+        (out / name).write_bytes(whole)
+    (out / "train-000001.tar").unlink()
+    packed(folder, out)
+    assert {name for name, content in files(out).items() if content != expected[name]} == {"train-000000.tar"}
+    with pytest.raises(UserError, match=r"train-000000\.tar is damaged"):
+        open_images(out).raw([0])
+    (out / "train-000000.tar").unlink()
+    packed(folder, out)
+    assert files(out) == expected
+
+
 SLOWLY = """
 import sys, time
 from pathlib import Path

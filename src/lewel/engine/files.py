@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 
 def write_synced(path: Path, data: bytes) -> str:
@@ -21,19 +20,16 @@ def write_synced(path: Path, data: bytes) -> str:
 
 def replace(path: Path, data: bytes) -> None:
     """Put `data` in the place of the file at `path`, at once; on an error the old file stays, and nothing else."""
-    with replacing(path) as file:
-        file.write(data)
+    with replacing(path) as temporary:
+        write_synced(temporary, data)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of the one at `path` once it is whole; on an error the old file stays."""
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write, and sync, what then takes the place of the file at `path`; on an error the old file stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

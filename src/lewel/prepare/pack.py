@@ -32,7 +32,8 @@ from lewel.prepare.shard_plan import Plan, Shard
 
 LOCK = ".lewel-pack.lock"
 THREADS, CHUNK = 16, 1000  # that ask for the files' sizes, so many at a time: they wait for a disk or a network
-Advance = Callable[[int], object]
+Advance = Callable[[int], None]
+Sums = dict[str, np.ndarray]  # of each part the CRC-32 of every image, (n,) uint32
 
 
 def sizes_of(parts: Mapping[str, Files]) -> dict[str, np.ndarray]:
@@ -84,14 +85,14 @@ def pack(plan: Plan, out: Path, workers: int, advance: Advance) -> bool:
         if not free:
             raise UserError(f"--out {printable(out)} is in use by another process; wait for its end, or give another")
         there = _there(plan, out)
-        done = _indexed(plan, out)
-        if done and len(there) == len(plan.shards):
+        known = _known_sums(plan, out)
+        if known is not None and len(there) == len(plan.shards):
             (out / LOCK).unlink(missing_ok=True)
             return False
         missing = sum(shard.total for shard in plan.shards if shard.name not in there)
         if (room := shutil.disk_usage(out).free) < missing:
             raise UserError(f"--out {printable(out)}: {missing:,} bytes are needed and {room:,} are free; make room")
-        sums = _in_parallel(plan, out, there, workers, advance)
+        sums = _in_parallel(plan, out, there, known, workers, advance)
         try:
             disk.replace(out / index.OF_SHARDS, index.to_bytes(_packed(plan, sums)))
         except OSError as error:
@@ -134,20 +135,24 @@ _OTHERS = (
 )
 
 
-def _indexed(plan: Plan, out: Path) -> bool:
-    """Whether the index of these shards is there. Raises UserError where it is that of others."""
+def _known_sums(plan: Plan, out: Path) -> Sums | None:
+    """The checksums in the index of these shards, None where there is none. Raises UserError where it is of others."""
     where = out / index.OF_SHARDS
     if not where.is_file():
-        return False
-    found = index.read(str(where))
-    no_sums = {part: np.zeros(len(files), np.uint32) for part, files in plan.parts.items()}
-    for part, planned in _packed(plan, no_sums).items():
+        return None
+    found, sums = index.read(str(where)), _no_sums(plan)
+    for part, planned in _packed(plan, sums).items():
         images = found.get(part)
         if not isinstance(images, Shards) or not _alike(images, planned):
             raise UserError(
                 f"--out {printable(out)} holds shards of other images, labels or --shard-size; give another"
             )
-    return True
+        sums[part] = images.layout.crc.copy()
+    return sums
+
+
+def _no_sums(plan: Plan) -> Sums:
+    return {part: np.zeros(len(files), np.uint32) for part, files in plan.parts.items()}
 
 
 def _alike(images: Shards, planned: Shards) -> bool:
@@ -168,14 +173,19 @@ def _or_empty(labels: np.ndarray | None) -> np.ndarray:
 # -- shards
 
 
-def _in_parallel(plan: Plan, out: Path, there: set[str], workers: int, advance: Advance) -> dict[str, np.ndarray]:
-    """Write or check every shard; the CRC-32 of every image, (n,) uint32 for each part."""
+def _in_parallel(plan: Plan, out: Path, there: set[str], known: Sums | None, workers: int, advance: Advance) -> Sums:
+    """Write every shard that is not there; take up what is there by its known checksums, which may tell of damage."""
     stop = Event()
-    sums = {part: np.zeros(len(files), np.uint32) for part, files in plan.parts.items()}
+    sums = known or _no_sums(plan)
 
     def work(shard: Shard) -> None:
-        handle = _check if shard.name in there else _write
-        sums[shard.part][shard.first : shard.last] = handle(plan, shard, out / shard.name, stop, advance)
+        if shard.name not in there:
+            found = _write(plan, shard, out / shard.name, stop, advance)
+        elif known is None:
+            found = _check(plan, shard, out / shard.name, stop, advance)
+        else:
+            return advance(shard.total)
+        sums[shard.part][shard.first : shard.last] = found
 
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(work, shard) for shard in plan.shards]
@@ -192,9 +202,11 @@ def _in_parallel(plan: Plan, out: Path, there: set[str], workers: int, advance: 
 def _write(plan: Plan, shard: Shard, path: Path, stop: Event, advance: Advance) -> list[int]:
     """The CRC-32 of each image."""
     try:
-        with disk.replacing(path) as file:
+        with disk.replacing(path) as temporary, open(temporary, "wb") as file:
             found = [_add(plan, shard.part, number, file, stop, advance) for number in range(shard.first, shard.last)]
             file.write(plan.behind_all(shard))
+            file.flush()
+            os.fsync(file.fileno())
         return found
     except OSError as error:
         raise _cannot_write(path.parent, error) from error
