@@ -99,6 +99,14 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     assert list(open_images(tmp_path / "data").names) == ["a/1.png", "b/1.png", "b/file.png", "linked/2.png"]
 
 
+def test_links_are_taken_one_after_the_other(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere", "1.png", "deep/2.png")
+    (tmp_path / "data").mkdir()
+    os.symlink(tmp_path / "elsewhere", tmp_path / "data/a")
+    os.symlink(tmp_path / "elsewhere/deep", tmp_path / "data/b")
+    assert list(open_images(tmp_path / "data").names) == ["a/1.png", "a/deep/2.png"]  # and not b/2.png
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode elsewhere")
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     folder = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
