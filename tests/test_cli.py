@@ -265,9 +265,7 @@ def test_the_overview_names_every_command(capsys) -> None:
     assert all(f"\n  {name} " in said for name in cli.COMMANDS)
 
 
-@pytest.mark.parametrize(
-    "command", [(), ("demo",), ("recipes",), ("pretrain",), ("views",), ("maps",), ("compare",), ("bench",)]
-)
+@pytest.mark.parametrize("command", [(), *(tuple(name.split()) for name in cli.COMMANDS)])
 def test_help_imports_nothing_heavy(command) -> None:
     """Answers in 0.3 s on an idle machine; what makes it slow is torch, so that is what is looked for."""
     code = "import sys; from lewel.cli import main; sys.argv[1:] = %r\ntry: main()\nexcept SystemExit: pass\n"

@@ -15,7 +15,7 @@ LAYERS = (
     {"engine"},
     {"build"},
     {"interop"},
-    {"evaluate", "visualize", "bench"},
+    {"evaluate", "visualize", "bench", "prepare"},
     {"callbacks", "run"},
     {"pretrain", "demo"},
     {"cli"},

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from lewel import config, parallel
-from lewel.data.images import Files, Pixels, evenly
+from lewel.data.images import Source, evenly
 from lewel.data.skips import SkipLog
 from lewel.engine import checkpoint, files
 from lewel.engine.background import Background
@@ -68,8 +68,8 @@ class Knn:
     """
 
     encoder: nn.Module
-    keys: Files | Pixels
-    queries: Files | Pixels | None  # None: there are no labels, nothing is measured
+    keys: Source
+    queries: Source | None  # None: there are no labels, nothing is measured
     data: config.Data
     precision: Precision
     workers: int
@@ -93,7 +93,7 @@ class Knn:
         if queries is not None:
             parallel.on_main(lambda: self._measure(step, queries), lambda reason: f"kNN was not measured: {reason}")
 
-    def _measure(self, step: int, queries: Files | Pixels) -> None:
+    def _measure(self, step: int, queries: Source) -> None:
         skipped: list[Skip] = []
         top1 = knn_top1(self.encoder, self.keys, queries, self.data, self.precision, self.workers, skipped)
         self.skips.keep(skipped)

@@ -77,7 +77,7 @@ def views(
     """A picture of the augmented crops that a recipe will train on.
 
     Args:
-        data: folder of images or list file
+        data: folder of images, list file, index or shards
         out: PNG to write
         images: how many images to show
         seed: which images, and which crops of them
@@ -100,7 +100,7 @@ def maps(
 
     Args:
         run: directory of a run
-        data: folder of images or list file
+        data: folder of images, list file, index or shards
         out: PNG to write
         images: how many images to show, 6 or more
         indices: which maps; by default those that say most
@@ -203,7 +203,7 @@ def bench_data(
 
     Args:
         recipe: whose views, and their size
-        data: folder of images, or CIFAR-10's binary files; by default JPEGs of 500 x 375 pixels that it makes
+        data: folder of images, index, or CIFAR-10's binary files; by default JPEGs of 500 x 375 pixels that it makes
         images: in a unit of work
         rounds: each measures every contender twice
         threads: that PyTorch may use
@@ -212,6 +212,37 @@ def bench_data(
     from lewel.bench import commands
 
     commands.bench_data(recipe, data, images, rounds, threads, json)
+
+
+def data_index(folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")], out: Path) -> None:
+    """A file of a folder's names and labels: `--data FILE` starts a run on millions of images without a look at them.
+
+    Args:
+        folder: folder of images, with train/ and val/ or without, or list file
+        out: file to write, a name that ends in .safetensors; an index that is there is replaced
+    """
+    from lewel.prepare.commands import make_index
+
+    make_index(folder, out)
+
+
+def data_pack(
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER|INDEX")],
+    out: Path,
+    shard_size: float = 1e9,
+    workers: int = 4,
+) -> None:
+    """Images as WebDataset tar shards and their index, for `--data DIR` or its URL. The same command goes on.
+
+    Args:
+        source: folder of images, list file, or index
+        out: folder for the shards
+        shard_size: bytes of a shard, at most
+        workers: shards written at the same time
+    """
+    from lewel.prepare.commands import pack
+
+    pack(source, out, shard_size, workers)
 
 
 COMMANDS = {
@@ -226,6 +257,8 @@ COMMANDS = {
     "bench train": bench_train,
     "bench memory": bench_memory,
     "bench cost": bench_cost,
+    "data index": data_index,
+    "data pack": data_pack,
 }
 
 

@@ -197,7 +197,7 @@ class Recipe:
 class Options:
     """How a run is carried out: what may differ between two runs of one recipe. Each is a flag of `lewel pretrain`."""
 
-    data: str  # folder of images (with train/ and val/ or without), list file, or CIFAR-10's binary files
+    data: str  # folder of images (with train/ and val/ or without), list file, index, shards or their URL, CIFAR-10
     run: str  # directory of the run; the same command on the same directory goes on
     seed: int = 0  # of weights, order and augmentation
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

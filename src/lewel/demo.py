@@ -13,7 +13,7 @@ from rich.table import Table
 from lewel import recipes
 from lewel.config import Data, Options
 from lewel.data import scenes
-from lewel.data.images import Files, Pixels, open_images
+from lewel.data.images import Source, open_images
 from lewel.engine.precision import Precision, choose, device
 from lewel.errors import UserError, nearest
 from lewel.evaluate.knn import labelled_features, top1
@@ -56,7 +56,7 @@ def demo(out: Path, method: str, seed: int) -> None:
     _summary(console, run, scores)
 
 
-def score(encoder: Encoder, train: Files | Pixels, val: Files | Pixels, data: Data, on: Precision) -> dict[str, float]:
+def score(encoder: Encoder, train: Source, val: Source, data: Data, on: Precision) -> dict[str, float]:
     """Top-1 in per cent by kNN and by a linear probe, keys from train, queries from val."""
     encoder.to(on.device)
     keys, queries = (labelled_features(encoder, images, data, on) for images in (train, val))

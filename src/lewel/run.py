@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from rich.console import Console
 from lewel import build, parallel, plan, recipes
 from lewel.config import Options, Recipe
 from lewel.data import executor, resident
-from lewel.data.images import Files, Pixels, is_divided, open_images, relabelled
+from lewel.data.images import Source, is_divided, open_images, relabelled
 from lewel.engine import precision
 from lewel.engine.identity import Identity
 from lewel.engine.loop import place
@@ -32,8 +31,8 @@ class Run:
 
     options: Options
     plan: plan.Plan
-    images: Files | Pixels
-    queries: Files | Pixels | None  # the labelled val split, where there is one
+    images: Source
+    queries: Source | None  # the labelled val split, where there is one
     precision: precision.Precision
     executor: executor.Executor
     held: resident.Resident | None  # the images on the device, where its executor is "resident"
@@ -120,7 +119,7 @@ def _build(name: str, options: Options, overrides: plan.Overrides, console: Cons
 
 
 def _held(
-    options: Options, images: Files | Pixels, recipe: Recipe, device: torch.device, console: Console
+    options: Options, images: Source, recipe: Recipe, device: torch.device, console: Console
 ) -> resident.Resident | None:
     shown = console if parallel.is_main() else None
     if options.executor == "resident":
@@ -145,7 +144,7 @@ def _check_options(options: Options) -> None:
             raise UserError(f"--{name.replace('_', '-')} {value}: must be {least} or more")
 
 
-def _queries(options: Options, images: Files | Pixels) -> Files | Pixels | None:
+def _queries(options: Options, images: Source) -> Source | None:
     """The val split for kNN, when both splits have labels; a class without keys is an error here, before a kNN is."""
     if images.labels is None or options.knn_every == 0:
         return None
@@ -183,10 +182,6 @@ def _check_agreement(run: Run) -> None:
         parallel.raise_together(wrong if len(set(found)) > 1 else "")
 
 
-def _seen(images: Files | Pixels) -> str:
+def _seen(images: Source) -> str:
     """How many images, and a digest of their names, or of the pixels of those that lie in memory."""
-    if isinstance(images, Files):
-        digest = hashlib.sha256("\0".join(images.names).encode(errors="surrogateescape"))
-    else:
-        digest = hashlib.sha256(images.pixels.data)
-    return f"{len(images)} images, digest {digest.hexdigest()[:12]}"
+    return f"{len(images)} images, digest {images.digest()[:12]}"

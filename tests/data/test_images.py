@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lewel.data.images import Pixels, evenly, is_divided, open_images, relabelled
+from lewel.data.cifar import Pixels
+from lewel.data.images import evenly, is_divided, open_images, relabelled
 from lewel.errors import UserError
 
 
@@ -29,7 +30,7 @@ def test_any_depth_sorted_and_only_images(tmp_path: Path) -> None:
         (tmp_path / name).write_text("no image")
     put(tmp_path, ".thumbnails/t.png")
     images = open_images(tmp_path)
-    assert images.names == ["B.png", "a.jpeg", "b/1.jpg", "b/2/z.PNG", "b-c/1.png"]
+    assert list(images.names) == ["B.png", "a.jpeg", "b/1.jpg", "b/2/z.PNG", "b-c/1.png"]
     assert len(images) == 5
     assert images.labels is None and images.classes is None
     assert np.asarray(images.read(3)).tolist() == [[[0, 0, 0]] * 4] * 4
@@ -39,7 +40,7 @@ def test_any_depth_sorted_and_only_images(tmp_path: Path) -> None:
 def test_class_folders(tmp_path: Path) -> None:
     put(tmp_path, "dog/1.png", "cat/deep/2.png", "cat/1.png")
     images = open_images(tmp_path)
-    assert images.names == ["cat/1.png", "cat/deep/2.png", "dog/1.png"]
+    assert list(images.names) == ["cat/1.png", "cat/deep/2.png", "dog/1.png"]
     assert images.classes == ["cat", "dog"]
     assert images.labels is not None and images.labels.tolist() == [0, 0, 1]
 
@@ -60,9 +61,9 @@ def test_numbered_classes_are_in_the_order_of_their_numbers(tmp_path: Path) -> N
 def test_divided_folder(tmp_path: Path, second: str) -> None:
     put(tmp_path, "train/a/1.png", "train/b/1.png", f"{second}/a/2.png", f"{second}/b/2.png", f"{second}/b/3.png")
     assert is_divided(tmp_path)
-    assert open_images(tmp_path).names == open_images(tmp_path, "train").names == ["a/1.png", "b/1.png"]
+    assert list(open_images(tmp_path).names) == list(open_images(tmp_path, "train").names) == ["a/1.png", "b/1.png"]
     held_out = open_images(tmp_path, "val")
-    assert held_out.names == ["a/2.png", "b/2.png", "b/3.png"]
+    assert list(held_out.names) == ["a/2.png", "b/2.png", "b/3.png"]
     assert held_out.labels is not None and held_out.labels.tolist() == [0, 1, 1]
 
 
@@ -95,7 +96,15 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere", tmp_path / "data/linked")
     os.symlink(tmp_path / "elsewhere/2.png", tmp_path / "data/b/file.png")
     os.symlink("nowhere", tmp_path / "data/dangling")
-    assert open_images(tmp_path / "data").names == ["a/1.png", "b/1.png", "b/file.png", "linked/2.png"]
+    assert list(open_images(tmp_path / "data").names) == ["a/1.png", "b/1.png", "b/file.png", "linked/2.png"]
+
+
+def test_links_are_taken_one_after_the_other(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere", "1.png", "deep/2.png")
+    (tmp_path / "data").mkdir()
+    os.symlink(tmp_path / "elsewhere", tmp_path / "data/a")
+    os.symlink(tmp_path / "elsewhere/deep", tmp_path / "data/b")
+    assert list(open_images(tmp_path / "data").names) == ["a/1.png", "a/deep/2.png"]  # and not b/2.png
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode elsewhere")
@@ -113,7 +122,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
 
 def test_every_file_is_listed_once(tmp_path: Path) -> None:
     put(tmp_path, *[f"{c}/{i:02}.png" for c in "abc" for i in range(20)])
-    names = open_images(tmp_path).names
+    names = list(open_images(tmp_path).names)
     assert len(names) == len(set(names)) == 60
     assert names == sorted(names)
 
@@ -131,7 +140,7 @@ def test_nothing_found_says_what_is_there(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such folder or list file"):
+    with pytest.raises(UserError, match="no such folder, list file or index"):
         open_images(tmp_path / "nowhere")
     (tmp_path / "data.tar").write_bytes(b"x")
     with pytest.raises(UserError, match=r"ends in \.txt or \.csv"):
@@ -167,7 +176,7 @@ def test_csv_list(tmp_path: Path) -> None:
     put(tmp_path, "b.png", "a,1.png", "c.png")
     (tmp_path / "list.csv").write_text('path,label\nb.png,dog\n"a,1.png",cat\nc.png,dog\n')
     images = open_images(tmp_path / "list.csv")
-    assert images.names == ["b.png", "a,1.png", "c.png"]
+    assert list(images.names) == ["b.png", "a,1.png", "c.png"]
     assert images.classes == ["cat", "dog"]
     assert images.labels is not None and images.labels.tolist() == [1, 0, 1]
     (tmp_path / "plain.csv").write_text("b.png\nc.png\n")

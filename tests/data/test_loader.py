@@ -20,8 +20,9 @@ from torchvision.transforms import functional as F  # noqa: N812
 from lewel.config import Data, View
 from lewel.data import pillow
 from lewel.data.augment import sample
+from lewel.data.cifar import Pixels
 from lewel.data.executor import Executor
-from lewel.data.images import Files, Pixels, open_images
+from lewel.data.images import Source, open_images
 from lewel.data.loader import batches, evaluation_batches, steps_per_epoch
 from lewel.data.workers import worker_error
 from lewel.errors import UserError
@@ -40,7 +41,7 @@ def in_memory(n: int = 22) -> Pixels:
     return Pixels("memory", rng.integers(0, 256, (n, 20, 24, 3), dtype=np.uint8))
 
 
-def run(images: Files | Pixels, start: int = 0, stop: int = 6, batch_size: int = 6, **more) -> list[Batch]:
+def run(images: Source, start: int = 0, stop: int = 6, batch_size: int = 6, **more) -> list[Batch]:
     return list(batches(images, DATA, batch_size, 7, start, stop, **more))
 
 

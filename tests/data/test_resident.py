@@ -15,7 +15,7 @@ from lewel.config import Data, View
 from lewel.data import crops, loader, resident, tensors
 from lewel.data.draws import draw
 from lewel.data.executor import Executor
-from lewel.data.images import Files, Pixels, open_images
+from lewel.data.images import Pixels, Source, open_images
 from lewel.errors import UserError
 from lewel.shapes import Batch
 
@@ -42,12 +42,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(images: Files | Pixels, start: int = 0, stop: int = 9, data: Data = DATA, **more) -> list[Batch]:
+def run(images: Source, start: int = 0, stop: int = 9, data: Data = DATA, **more) -> list[Batch]:
     held = resident.hold(images, data, CPU)
     return list(resident.batches(held, data, BATCH, SEED, start, stop, **more))
 
 
-def loaded(images: Files | Pixels, executor: str, data: Data = DATA) -> list[Batch]:
+def loaded(images: Source, executor: str, data: Data = DATA) -> list[Batch]:
     return list(loader.batches(images, data, BATCH, SEED, 0, 9, executor=Executor(executor)))
 
 

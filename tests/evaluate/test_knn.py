@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lewel import config
-from lewel.data.images import Pixels
+from lewel.data.cifar import Pixels
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
 from lewel.evaluate import knn

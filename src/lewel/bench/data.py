@@ -17,7 +17,8 @@ from lewel.bench import one_file
 from lewel.bench.compare import Contender, Result, interleaved
 from lewel.data import resident
 from lewel.data.executor import PILLOW, Executor
-from lewel.data.images import Files, Pixels, evenly, open_images
+from lewel.data.folder import Files
+from lewel.data.images import Source, evenly, open_images
 from lewel.data.loader import TrainViews, batches
 from lewel.errors import UserError
 
@@ -35,7 +36,7 @@ def measure(data: config.Data, folder: str | None, count: int, rounds: int) -> l
         return interleaved(_contenders(images, data, count), rounds)
 
 
-def _contenders(images: Files | Pixels, data: config.Data, count: int) -> list[Contender]:
+def _contenders(images: Source, data: config.Data, count: int) -> list[Contender]:
     crops = TrainViews(images, data, seed=0, executor="tensor")
     indices = list(range(count))
     every = {"one file: Pillow by torchvision": _one_file(images, data.image_size)} if isinstance(images, Files) else {}
@@ -51,7 +52,7 @@ def _contenders(images: Files | Pixels, data: config.Data, count: int) -> list[C
     return [Contender(name, work, count) for name, work in every.items()]
 
 
-def _executor(images: Files | Pixels, data: config.Data, count: int, executor: Executor):
+def _executor(images: Source, data: config.Data, count: int, executor: Executor):
     source = batches(images, data, count, 0, 0, ENDLESS, executor=executor)
     return lambda: next(source)
 
@@ -64,7 +65,7 @@ def _resident(held: resident.Resident, data: config.Data, count: int, compiled: 
 def _one_file(images: Files, size: int):
     module = one_file.load()
     views = module.TwoViews(Path(images.root), size)
-    views.paths = [Path(images.root) / name for name in images.names]
+    views.paths = [Path(images.file(index)) for index in range(len(images))]
 
     def work() -> list[Tensor]:
         pairs = [views[index] for index in range(len(views))]
@@ -74,7 +75,7 @@ def _one_file(images: Files, size: int):
 
 
 @contextmanager
-def _images(folder: str | None, count: int) -> Iterator[Files | Pixels]:
+def _images(folder: str | None, count: int) -> Iterator[Source]:
     with tempfile.TemporaryDirectory() as made:
         if folder is None:
             for number in range(count):

@@ -9,11 +9,12 @@ truncated file is an error, never a picture with a grey rest: Pillow's `LOAD_TRU
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import BinaryIO, TypeVar
 
 import numpy as np
@@ -60,18 +61,20 @@ def printable(path: str | os.PathLike[str]) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def decode(path: str | os.PathLike[str]) -> Image.Image:
+def decode(path: str | os.PathLike[str], content: bytes | None = None) -> Image.Image:
     """Read a picture as an RGB image with 8 bits a channel, upright as its EXIF orientation says.
 
     16 bits are scaled, not clipped; transparency is composited on white; of an animation the first frame is taken;
     colour profiles are not applied. Raises DecodeError for everything that cannot be shown so: missing or unreadable
     files, other things than regular files, empty, truncated or damaged files, other content than an image, pixels of
     32 bits (which have no agreed white), and claims of more than `PIXEL_LIMIT` pixels.
+
+    content: the file's, where it has been read already; the path is then what an error names.
     """
-    return _decoded(path, lambda image, _: _shown(image, path))
+    return _decoded(path, content, lambda image, _: _shown(image, path))
 
 
-def rgbx(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height width 4"]:
+def rgbx(path: str | os.PathLike[str], content: bytes | None = None) -> UInt8[np.ndarray, "height width 4"]:
     """The same picture, or the same error, as `decode`'s: red, green, blue and a byte of padding a pixel. Faster."""
 
     def finished(image: Image.Image, file: BinaryIO) -> np.ndarray:
@@ -81,13 +84,13 @@ def rgbx(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height width 4"]:
                 return simplejpeg.decode_jpeg(file.read(), "RGBA")
         return np.asarray(_shown(image, path).convert("RGBX"))
 
-    return _decoded(path, finished)
+    return _decoded(path, content, finished)
 
 
-def _decoded(path: str | os.PathLike[str], finished: Callable[[Image.Image, BinaryIO], T]) -> T:
+def _decoded(path: str | os.PathLike[str], content: bytes | None, finished: Callable[[Image.Image, BinaryIO], T]) -> T:
     """What `finished` makes of the image, whose header alone is read, and its file."""
     try:
-        with _open_regular(path) as file, warnings.catch_warnings():
+        with _opened(path, content) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damage is either an error below or nothing that a viewer would report
             image = Image.open(file, formats=FORMATS)
             if image.width * image.height > PIXEL_LIMIT:
@@ -101,6 +104,14 @@ def _decoded(path: str | os.PathLike[str], finished: Callable[[Image.Image, Bina
         raise DecodeError(path, f"claims more than {PIXEL_LIMIT:,} pixels") from error
     except Exception as error:  # a decoder that is fed damaged bytes can raise anything
         raise DecodeError(path, _one_line(error)) from error
+
+
+def _opened(path: str | os.PathLike[str], content: bytes | None) -> AbstractContextManager[BinaryIO]:
+    if content is None:
+        return _open_regular(path)
+    if not content:
+        raise DecodeError(path, "empty file")
+    return io.BytesIO(content)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from lewel.data import packed, pillow, tensors
 from lewel.data.augment import REPLACEMENT, Parameters, permutation, sample, uniforms
 from lewel.data.decode import DecodeError, printable
 from lewel.data.executor import PILLOW, Executor
-from lewel.data.images import Images
+from lewel.data.images import Images, fetched
 from lewel.data.tensors import Colours
 from lewel.data.workers import Drawn, Order, work
 from lewel.errors import UserError
@@ -182,10 +182,10 @@ class TrainViews(Dataset[Drawn]):
         boxes = np.empty((len(views), len(indices), 4), np.float32)
         flips = np.empty((len(views), len(indices)), np.bool_)
         parameters: list[list[Parameters]] = [[] for _ in views]
-        seen, skipped = [], []
-        read = self.images.read if self.executor == "pillow" else self.images.rgbx
+        seen, skipped, images = [], [], fetched(self.images, indices)
+        read = images.read if self.executor == "pillow" else images.rgbx
         for row, index in enumerate(indices):
-            found, image = readable(read, len(self.images), self.seed, epoch, index, skipped)
+            found, image = readable(read, len(images), self.seed, epoch, index, skipped)
             seen.append(found)
             size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
             drawn = [sample(view, size, side, self.seed, epoch, index, i) for i, view in enumerate(views)]
@@ -220,10 +220,10 @@ class CentralViews(Dataset[Drawn]):
     size: int
 
     def __getitem__(self, order: Order) -> Drawn:
-        pictures, seen, skipped = [], [], []
+        pictures, seen, skipped, images = [], [], [], fetched(self.images, order[1])
         for index in order[1]:
             try:
-                pictures.append(np.asarray(pillow.resized_center(self.images.read(index), self.size)))
+                pictures.append(np.asarray(pillow.resized_center(images.read(index), self.size)))
                 seen.append(index)
             except DecodeError as error:
                 skipped.append(Skip(printable(error.path), error.reason))

@@ -20,11 +20,18 @@ def write_synced(path: Path, data: bytes) -> str:
 
 def replace(path: Path, data: bytes) -> None:
     """Put `data` in the place of the file at `path`, at once; on an error the old file stays, and nothing else."""
+    with replacing(path) as temporary:
+        write_synced(temporary, data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write, and sync, what then takes the place of the file at `path`; on an error the old file stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write_synced(temporary, data)
+        yield temporary
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lewel import config
-from lewel.data.images import Files, Pixels, relabelled
+from lewel.data.images import Source, relabelled
 from lewel.data.loader import evaluation_batches
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
@@ -25,8 +25,8 @@ K, TEMPERATURE = 20, 0.07
 
 def knn_top1(
     encoder: nn.Module,
-    keys: Files | Pixels,
-    queries: Files | Pixels,
+    keys: Source,
+    queries: Source,
     data: config.Data,
     precision: Precision,
     workers: int = 0,
@@ -57,7 +57,7 @@ def top1(
 
 def labelled_features(
     encoder: nn.Module,
-    images: Files | Pixels,
+    images: Source,
     data: config.Data,
     precision: Precision,
     workers: int = 0,

@@ -1,0 +1,122 @@
+"""Files at a URL, by fsspec: whole, their sizes, or many byte ranges at once; never without a time limit."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+
+from lewel.errors import UserError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+TIMEOUT_S = 60.0  # of one try; all tries take less than the loader waits for its workers
+WHOLE_TIMEOUT_S = 600.0  # the index of ten million images is half a gigabyte
+TRIES, PAUSE_S = 3, 2.0
+_FINAL = (FileNotFoundError, PermissionError, NotImplementedError)  # another try would end alike
+
+
+class Range(NamedTuple):
+    """Bytes start .. end - 1 of the file at `url`."""
+
+    url: str
+    start: int
+    end: int
+
+
+def is_url(where: str) -> bool:
+    """Whether it names a file system: s3://bucket/folder."""
+    return "://" in where
+
+
+def whole(url: str) -> bytes:
+    """The file's content. Raises UserError where it cannot be had."""
+    system, (path,) = _opened([url])
+    return _tried(lambda: system.cat_file(path), url, WHOLE_TIMEOUT_S)
+
+
+def sizes(urls: Sequence[str]) -> list[int | None]:
+    """Bytes of each file, asked for at once; None where a server does not say. Raises UserError for a missing one."""
+    system, paths = _opened(urls)
+    try:
+        return _tried(lambda: system.sizes(paths), urls[0], TIMEOUT_S)
+    except UserError:
+        for url, path in zip(urls, paths, strict=True):  # one of them: which?
+            _tried(lambda path=path: system.size(path), url, TIMEOUT_S)
+        raise
+
+
+def read(ranges: Sequence[Range]) -> list[bytes]:
+    """The bytes of all ranges, fetched together. Raises UserError for what cannot be had after `TRIES` tries."""
+    found: dict[Range, Any] = {each: b"" for each in ranges if each.start == each.end}
+    for last in (number == TRIES - 1 for number in range(TRIES)):
+        if not (missing := [each for each in dict.fromkeys(ranges) if not isinstance(found.get(each), bytes)]):
+            break
+        found |= zip(missing, _fetched(missing), strict=True)
+        for each in missing:
+            if isinstance(error := found[each], _FINAL) or (last and isinstance(error, BaseException)):
+                raise UserError(_said(each.url, error)) from error
+        if failed := [each for each in missing if not isinstance(found[each], bytes)]:
+            log.warning("%d byte ranges once more: %s", len(failed), _said(failed[0].url, found[failed[0]]))
+            time.sleep(PAUSE_S)
+    return [found[each] for each in ranges]
+
+
+def _fetched(ranges: Sequence[Range]) -> list[Any]:
+    """For each range its bytes or an error."""
+    system, paths = _opened([each.url for each in ranges])
+    starts, ends = [each.start for each in ranges], [each.end for each in ranges]
+    try:
+        return _in_time(lambda: system.cat_ranges(paths, starts, ends, on_error="return"), TIMEOUT_S)
+    except Exception as error:
+        return [error] * len(ranges)
+
+
+def _opened(urls: Sequence[str]) -> tuple[Any, list[str]]:
+    """The file system of the URLs, and the paths in it. fsspec keeps one for each process and thread."""
+    from fsspec.core import url_to_fs
+
+    try:
+        system, _ = url_to_fs(urls[0])
+        paths = {url: url_to_fs(url)[1] for url in set(urls)}
+    except (ImportError, ValueError) as error:  # a protocol that is not installed, or not known
+        raise UserError(f"{urls[0]}: {error}") from error
+    return system, [paths[url] for url in urls]
+
+
+def _tried(work: Callable[[], T], url: str, timeout_s: float) -> T:
+    for left in reversed(range(TRIES)):
+        try:
+            return _in_time(work, timeout_s)
+        except Exception as error:
+            if not left or isinstance(error, _FINAL):
+                raise UserError(_said(url, error)) from error
+            log.warning("once more: %s", _said(url, error))
+            time.sleep(PAUSE_S)
+    raise AssertionError("unreachable")
+
+
+def _in_time(work: Callable[[], T], timeout_s: float) -> T:
+    """`work()`, given up after so many seconds: not every file system has a limit of its own."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result(timeout_s)
+
+
+def _said(url: str, error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{url}: no such file"
+    if isinstance(error, TimeoutError):
+        return f"{url}: no answer in time, {TRIES} times"
+    return f"{url}: {' '.join(str(error).split()) or type(error).__name__}"

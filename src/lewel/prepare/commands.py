@@ -1,0 +1,141 @@
+"""`lewel data`: from a folder to an index or to shards, with a word on how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from threading import Lock
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from lewel.data import index, remote
+from lewel.data.cifar import Pixels
+from lewel.data.decode import printable
+from lewel.data.folder import Files, Split
+from lewel.data.images import is_divided, open_images
+from lewel.data.shards import Shards
+from lewel.engine import files as disk
+from lewel.errors import UserError
+from lewel.prepare import pack as packing
+from lewel.prepare.shard_plan import plan
+
+LINE_EVERY_S = 30.0
+PARTS: tuple[tuple[str, Split | None], ...] = (("train", "train"), ("val", "val"))
+WHOLE: tuple[tuple[str, Split | None], ...] = (("images", None),)
+
+
+def make_index(folder: str, out: Path, console: Console | None = None) -> None:
+    """Write the index of a folder or a list. Nothing but an index is replaced; on a UserError nothing is written."""
+    console, began = console or Console(stderr=True), time.monotonic()
+    if out.suffix.lower() != index.SUFFIX:
+        raise UserError(f"--out {printable(out)}: a name that ends in {index.SUFFIX} is needed")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {printable(out)}: the folder {printable(out.parent)} does not exist")
+    if out.exists():
+        _check_replaceable(out)
+    if folder.lower().endswith(index.SUFFIX):
+        raise UserError(f"{folder} is an index already; give the folder that it is of")
+    parts = _parts(folder, console)
+    try:
+        disk.replace(out, index.to_bytes(parts))
+    except OSError as error:
+        raise UserError(
+            f"--out {printable(out)} cannot be written ({error.strerror or error}); give another"
+        ) from error
+    took = time.monotonic() - began
+    _say(console, f"wrote {printable(out)}: {_counts(parts)}, in {took:.1f} s")
+
+
+def pack(source: str, out: Path, shard_size: float, workers: int, console: Console | None = None) -> None:
+    """Pack a folder, a list or an index into shards, or go on with it."""
+    console, began = console or Console(stderr=True), time.monotonic()
+    if workers < 1:
+        raise UserError(f"--workers {workers}: must be 1 or more")
+    if not 0 < shard_size < 2**62:
+        raise UserError(f"--shard-size {shard_size:g}: bytes are needed, such as 1e9")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {printable(out)} is a file; give a folder, new or of the pack to go on with")
+    parts = _parts(source, console)
+    with console.status("asking for the files' sizes"):
+        planned = plan(parts, packing.sizes_of(parts), int(shard_size))
+    with _progress(planned.total, console) as advance:
+        new = packing.pack(planned, out, workers, advance)
+    done = "wrote" if new else "all is there already:"
+    size = f"{len(planned.shards)} shards, {decimal(planned.total)}"
+    _say(console, f"{done} {printable(out)}: {_counts(parts)}, {size}, in {time.monotonic() - began:.1f} s")
+
+
+def _parts(where: str, console: Console) -> dict[str, Files]:
+    """Both parts of a divided folder, or all of one that is not."""
+    if remote.is_url(where):
+        raise UserError(f"{where}: files at a URL cannot be listed; give a folder")
+    found = {}
+    with console.status(f"looking for images in {printable(where)}"):
+        for part, split in PARTS if is_divided(where) else WHOLE:
+            images = open_images(where, split)
+            if isinstance(images, Shards):
+                raise UserError(f"{where} is packed already; --data takes it as it is")
+            if isinstance(images, Pixels):
+                raise UserError(f"{where} is CIFAR-10, which is read at once as it is; give a folder of image files")
+            found[part] = Files(str(Path(images.root).absolute()), images.names, images.labels, images.classes)
+    return found
+
+
+def _check_replaceable(out: Path) -> None:
+    if out.is_dir():
+        raise UserError(f"--out {printable(out)} is a folder; give a file that ends in {index.SUFFIX}")
+    try:
+        known = index.read(str(out))
+    except UserError as error:
+        raise UserError(f"--out {printable(out)} is there and is no index; give another name") from error
+    if any(isinstance(part, Shards) for part in known.values()):
+        raise UserError(f"--out {printable(out)} is the index of shards; give another name")
+
+
+def _counts(parts: dict[str, Files]) -> str:
+    said = []
+    for part, files in parts.items():
+        classes = "" if files.classes is None else f" in {len(files.classes):,} classes"
+        said.append(f"{len(files):,} images{'' if part == 'images' else f' of {part}'}{classes}")
+    return ", ".join(said)
+
+
+@contextmanager
+def _progress(total: int, console: Console) -> Iterator[packing.Advance]:
+    """Bytes, speed and time left: a bar on a terminal, a line now and then anywhere else."""
+    if console.is_terminal:
+        columns = (DownloadColumn(), BarColumn(20), TransferSpeedColumn(), TimeRemainingColumn(), TextColumn("left"))
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda size: bar.advance(task, size)
+        return
+    yield _Lines(total, console).advance
+
+
+class _Lines:
+    """A line now and then; called from any thread."""
+
+    def __init__(self, total: int, console: Console) -> None:
+        self.total, self.console, self.done = total, console, 0
+        self.began = self.said = time.monotonic()
+        self.lock = Lock()
+
+    def advance(self, size: int) -> None:
+        with self.lock:
+            self.done += size
+            now = time.monotonic()
+            if now - self.said < LINE_EVERY_S:
+                return
+            self.said = now
+            speed = self.done / (now - self.began)
+            left = timedelta(seconds=round((self.total - self.done) / speed))
+            _say(self.console, f"{decimal(self.done)} of {decimal(self.total)}  {decimal(int(speed))}/s  {left} left")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
