@@ -112,7 +112,7 @@ def test_another_worker_gives_the_same_batches(what: str, tmp_path: Path, caplog
     assert all_equal(
         list(stream(Trouble(what, tmp_path), timeout_s=0.5)), list(stream(Trouble("", tmp_path), workers=0))
     )
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     expected = rf"data worker N {REPLACED[what]} while reading image 40; another one does its work again"
     assert len(warnings(caplog)) == 1 and re.fullmatch(expected, warnings(caplog)[0])
 
@@ -314,7 +314,10 @@ time.sleep({100 if end == "kill" else 0})
         process.kill()
     _, errors = process.communicate(timeout=30)  # the pipes close with the last worker
     assert errors == ""
-    assert not [child for child in children if alive(child)]
+    until = time.monotonic() + 5
+    while any(map(alive, children)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def alive(pid: int) -> bool:

@@ -16,10 +16,9 @@ import pickle
 import signal
 import socket
 import traceback
-from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
-from itertools import cycle, islice
+from itertools import islice
 from multiprocessing import connection, util
 from typing import NamedTuple, Protocol, runtime_checkable
 from weakref import WeakSet
@@ -35,7 +34,7 @@ from lewel.shapes import Skip
 
 log = logging.getLogger(__name__)
 
-AHEAD = 2  # orders that a worker holds: it begins the next while an answer waits to be taken
+AHEAD = 2  # orders for each worker: those that are done early begin the next
 TIMEOUT_S = 120.0  # without a further image; TRIES times this must be less than other processes wait for this one
 TRIES = 3  # of one order, before the run stops
 END_S = 5.0  # for the system to take a killed process away
@@ -55,6 +54,9 @@ class Drawn(NamedTuple):
     flips: Bool[Tensor, "v b"] | None
     indices: Int[Tensor, " b"]
     skipped: list[Skip]
+
+
+Answer = Drawn | Exception
 
 
 @runtime_checkable
@@ -78,53 +80,86 @@ def work(
     if workers == 0:
         yield from (views[order] for order in orders)
         return
-    waiting = iter(orders)
     with ExitStack() as opened:
         pool = [opened.enter_context(closing(_Worker(views, timeout_s))) for _ in range(workers)]
-        turns: deque[_Worker] = deque()
-        for order, worker in zip(islice(waiting, AHEAD * workers), cycle(pool)):
-            worker.ask(order)
-            turns.append(worker)
-        while turns:
-            worker = turns.popleft()
-            drawn = worker.answer()
-            for order in islice(waiting, 1):
-                worker.ask(order)
-                turns.append(worker)
-            yield drawn._replace(pixels=drawn.pixels.pin_memory()) if device.type == "cuda" else drawn
+        for answer in _in_order(pool, enumerate(orders)):
+            if isinstance(answer, Exception):
+                raise answer
+            yield answer._replace(pixels=answer.pixels.pin_memory()) if device.type == "cuda" else answer
 
 
 # -- in the main process
 
 
+def _in_order(pool: list[_Worker], orders: Iterator[tuple[int, Order]]) -> Iterator[Answer]:
+    """The answers in order, although whoever is free gets the next order; at most AHEAD times the pool is under way."""
+    turn, answers = 0, dict[int, Answer]()
+    while True:
+        busy = [worker for worker in pool if worker.number is not None]
+        free = [worker for worker in pool if worker.number is None][: AHEAD * len(pool) - len(busy) - len(answers)]
+        for worker in free:
+            for number, order in islice(orders, 1):
+                worker.ask(number, order)
+                busy.append(worker)
+        if turn in answers:
+            yield answers.pop(turn)
+            turn += 1
+        elif busy:
+            for worker in _ready(busy):
+                answers |= worker.answer()
+        else:
+            return
+
+
+def _ready(busy: list[_Worker]) -> list[_Worker]:
+    """Those that have sent something, or their end. The others are told how long that took, when none has."""
+    step = min(1.0, *(worker.timeout_s for worker in busy))
+    ready = connection.wait([worker.process.socket for worker in busy], step)
+    if not ready:
+        for worker in busy:
+            worker.waited(step)
+    return [worker for worker in busy if worker.process.socket in ready]
+
+
 class _Worker:
-    """Orders and their answers, by one process after the other where that must be."""
+    """One order at a time, by one process after the other where that must be."""
 
     def __init__(self, views: Views, timeout_s: float) -> None:
         self.views, self.timeout_s = views, timeout_s
-        self.orders: deque[Order] = deque()  # not yet answered
+        self.number: int | None = None  # of the order that it has
+        self.order: Order = (0, [])
+        self.failures = 0  # at this order
         self.process = self._start()
 
-    def ask(self, order: Order) -> None:
-        self.orders.append(order)
-        self.process.send(order)
+    def ask(self, number: int, order: Order) -> None:
+        self.number, self.order, self.failures = number, order, 0
+        self._send()
 
-    def answer(self) -> Drawn:
-        """Of the oldest order. Raises what the views raised, and UserError when no process gets through it."""
-        for left in reversed(range(TRIES)):
-            try:
-                answer = self.process.receive()
-            except (EOFError, OSError, pickle.UnpicklingError) as error:
-                self._replace(error, left)
-                continue
-            self.orders.popleft()
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-        raise AssertionError("the last try raises")
+    def answer(self) -> dict[int, Answer]:
+        """By number; empty when the process failed and another one begins anew. Raises UserError for the last try."""
+        assert self.number is not None
+        try:
+            found = {self.number: self.process.receive()}
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            self._replace(error)
+            return {}
+        self.number = None
+        return found
+
+    def waited(self, seconds: float) -> None:
+        """Without any answer. What counts is waiting, not the clock: a group that was stopped has lost no time."""
+        if self.process.progress[1] != self.seen:
+            self.seen, self.silent_s = self.process.progress[1], 0.0
+        self.silent_s += seconds
+        if self.silent_s >= self.timeout_s:
+            self._replace(TimeoutError())
 
     def close(self) -> None:
         self.process.end()
+
+    def _send(self) -> None:
+        self.seen, self.silent_s = self.process.progress[1], 0.0
+        self.process.send(self.order)
 
     def _start(self) -> _Process:
         try:
@@ -132,18 +167,18 @@ class _Worker:
         except OSError as error:
             raise UserError(f"no data worker can be started ({error.strerror}); use fewer --workers") from error
 
-    def _replace(self, error: Exception, left: int) -> None:
-        """Put another process in the place of one that failed, or raise UserError when there is none left to try."""
+    def _replace(self, error: Exception) -> None:
+        """Put another process in the place of one that failed, or raise UserError."""
         happened, advice = self.process.failure(error)
         index = self.process.progress[0]
         image = f"while reading {self.views.images.path(index)}" if index >= 0 else "between two batches"
-        if not left:
+        self.failures += 1
+        if self.failures == TRIES:
             raise UserError(f"{happened} {image}, the last of {TRIES} in a row; {advice}") from error
         log.warning("%s %s; another one does its work again", happened, image)
         self.process.end()
         self.process = self._start()
-        for order in self.orders:
-            self.process.send(order)
+        self._send()
 
 
 _ours: WeakSet[socket.socket] = WeakSet()  # the main process's ends of all sockets
@@ -168,17 +203,8 @@ class _Process:
         with suppress(OSError):  # it is dead or stuck; `receive` will notice
             self.socket.sendall(pickle.dumps(order))
 
-    def receive(self) -> Drawn | Exception:
-        """The next answer. Raises TimeoutError when no image is begun in time, else what the end of a process causes.
-
-        The time is that of waiting here: when the whole group was stopped and goes on, none has passed.
-        """
-        step, seen, waited = min(1.0, self.timeout_s), self.progress[1], 0.0
-        while not connection.wait([self.socket], step):
-            waited = waited + step if self.progress[1] == seen else 0.0
-            seen = self.progress[1]
-            if waited >= self.timeout_s:
-                raise TimeoutError
+    def receive(self) -> Answer:
+        """What was sent. Raises what the end of a process or, in the middle of an answer, of its progress causes."""
         return pickle.load(self.answers)
 
     def failure(self, error: Exception) -> tuple[str, str]:
@@ -238,7 +264,7 @@ def _leave_signals_to_the_parent() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _answer(views: Views, order: Order) -> Drawn | Exception:
+def _answer(views: Views, order: Order) -> Answer:
     try:
         return views[order]
     except Exception as error:
