@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import inspect
 import multiprocessing
 import os
@@ -61,6 +62,7 @@ class Trouble:
             time.sleep(1000)
         if self.what == "exit":
             os._exit(3)
+        faulthandler.disable()  # pytest's would print its stack
         os.kill(os.getpid(), getattr(signal, self.what))
 
 
@@ -160,7 +162,7 @@ from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_workers import Trouble, stream
 logging.basicConfig()
-for number, batch in enumerate(stream(Trouble("", Path({str(tmp_path)!r})), stop=60, timeout_s=2)):
+for number, batch in enumerate(stream(Trouble("", Path({str(tmp_path)!r})), stop=40, timeout_s=1)):
     print(number, flush=True)
     time.sleep(0.02)
 """
@@ -169,10 +171,10 @@ for number, batch in enumerate(stream(Trouble("", Path({str(tmp_path)!r})), stop
     while process.stdout.readline() != "5\n":
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGSTOP)
-    time.sleep(3)
+    time.sleep(1.5)
     os.killpg(process.pid, signal.SIGCONT)
     said, errors = process.communicate(timeout=60)
-    assert said.endswith("59\n") and errors == "" and process.returncode == 0
+    assert said.endswith("39\n") and errors == "" and process.returncode == 0
 
 
 @pytest.mark.slow
