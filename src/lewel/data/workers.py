@@ -170,8 +170,9 @@ class _Worker:
     def _replace(self, error: Exception) -> None:
         """Put another process in the place of one that failed, or raise UserError."""
         happened, advice = self.process.failure(error)
-        index = self.process.progress[0]
-        image = f"while reading {self.views.images.path(index)}" if index >= 0 else "between two batches"
+        index, begun = self.process.progress
+        idle = "between two batches" if begun else "at its start"
+        image = f"while reading {self.views.images.path(index)}" if index >= 0 else idle
         self.failures += 1
         if self.failures == TRIES:
             raise UserError(f"{happened} {image}, the last of {TRIES} in a row; {advice}") from error
