@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from PIL import Image
 
 from lewel import cli
 from lewel.data import scenes
+from lewel.data.loader import batches
 from lewel.engine.files import locked
 from lewel.interop import runs
 
@@ -220,6 +222,46 @@ def test_a_run_directory_takes_one_process_at_a_time(finished, photos, capsys) -
     ) as free:  # at once, although a child of the killed process, as its workers, lives on
         assert free
     os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL and SIGSTOP")
+def test_a_run_outlives_its_data_workers(finished, photos, tmp_path, monkeypatch, capsys) -> None:
+    signals = {0: signal.SIGKILL, 2: signal.SIGSTOP}
+
+    def disturbed(*arguments, **more):
+        for number, batch in enumerate(batches(*arguments, **more, timeout_s=1)):
+            yield batch
+            for worker in multiprocessing.active_children() if number in signals else ():
+                os.kill(worker.pid or 0, signals[number])
+
+    monkeypatch.setattr("lewel.pretrain.batches", disturbed)
+    command = ["lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *PREDICTIVE]
+    assert lewel("pretrain", *command, "--workers", "1") == 0
+    assert not multiprocessing.active_children()
+    said = " ".join(capsys.readouterr().err.split())
+    for text in (said, (tmp_path / "run" / "train.log").read_text()):
+        assert re.search(
+            r"(?s)was killed by signal 9 .*; another one does .* did nothing for 1 s .*; another one", text
+        )
+    for name in ("encoder.safetensors", "checkpoints/step-00000004/module.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes()
+    assert losses(tmp_path / "run") == losses(finished)
+
+
+def losses(run) -> list[float]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="fork and SIGKILL")
+def test_data_workers_that_are_always_killed_stop_the_run(photos, tmp_path, monkeypatch, capsys) -> None:
+    main = os.getpid()
+    monkeypatch.setattr("lewel.data.loader.reading", lambda _: os.getpid() == main or os.kill(os.getpid(), 9))
+    run = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *PREDICTIVE)
+    assert lewel(*run, "--workers", "1") == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lewel: ")]
+    assert len(said) == 1 and re.search(r"killed by signal 9 \(Killed\).*, the last of 3 in a row", said[0])
+    assert not multiprocessing.active_children()
 
 
 def test_unreadable_images_of_the_knn_are_listed_once(photos, tmp_path, capsys) -> None:

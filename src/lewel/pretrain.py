@@ -23,7 +23,6 @@ from lewel import callbacks, parallel, plan
 from lewel.config import Options
 from lewel.data import loader, resident
 from lewel.data.skips import SkipLog
-from lewel.data.workers import worker_error
 from lewel.engine import checkpoint, files, memory, precision, record
 from lewel.engine.loop import Callback, Step, train
 from lewel.engine.monitor import Monitor
@@ -63,18 +62,15 @@ def _train(run: Run) -> None:
         if found is not None:
             start = checkpoint.load(found, run.training, run.identity, options.extend, options.change_processes)
         rows = opened.enter_context(_record(run, start))
-        try:
-            with StopRequest() as stop, Progress(total, start, run.console) as progress:
-                skips = _skips(run)
-                knn, save = _knn(run, rows, progress, skips), opened.enter_context(closing(_save(run)))
-                if start == 0:
-                    save.initial(run.options.init)
-                    knn.measure(0)
-                if start >= total:
-                    save.publish()  # a kill may have come between the last checkpoint and these
-                _steps(run, start, total, [skips, _monitor(run, rows, progress), knn, save], stop)
-        except RuntimeError as error:  # PyTorch raises the death of a data worker from a signal handler, anywhere
-            raise worker_error(error) or error from error
+        with StopRequest() as stop, Progress(total, start, run.console) as progress:
+            skips = _skips(run)
+            knn, save = _knn(run, rows, progress, skips), opened.enter_context(closing(_save(run)))
+            if start == 0:
+                save.initial(run.options.init)
+                knn.measure(0)
+            if start >= total:
+                save.publish()  # a kill may have come between the last checkpoint and these
+            _steps(run, start, total, [skips, _monitor(run, rows, progress), knn, save], stop)
         _say_what_was_written(run)
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +20,6 @@ from lewel.data.cifar import Pixels
 from lewel.data.executor import Executor
 from lewel.data.images import Source, open_images
 from lewel.data.loader import batches, evaluation_batches, steps_per_epoch
-from lewel.data.workers import worker_error
 from lewel.errors import UserError
 from lewel.shapes import Batch
 
@@ -243,101 +238,3 @@ def test_both_executors_make_the_same_views_to_a_grey_level(folder: Path, worker
             assert our.pixels.is_contiguous(memory_format=torch.channels_last)
             spread = torch.tensor(data.std).view(3, 1, 1)
             assert ((their.pixels - our.pixels) * spread * 255).abs().mean() < 2
-
-
-# -- workers
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Images whose reading does something to the worker, from the second batch on."""
-
-    what: str
-    labels = None
-    classes = None
-
-    def __len__(self) -> int:
-        return 64
-
-    def path(self, index: int) -> str:
-        return str(index)
-
-    def read(self, index: int) -> Image.Image:
-        if self.what == "die":
-            time.sleep(0.2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.what == "hang":
-            time.sleep(1000)
-        if self.what == "bug":
-            raise RuntimeError("an error of the program")
-        return Image.new("RGB", (20, 20))
-
-    def rgbx(self, index: int) -> np.ndarray:
-        return np.asarray(self.read(index).convert("RGBX"))
-
-
-def stream(what: str, **more) -> Iterator[Batch]:
-    return batches(Trouble(what), DATA, 8, 0, 0, 100, workers=1, **more)
-
-
-def children_end(within_s: float = 10.0) -> bool:
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        if not multiprocessing.active_children():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def test_a_worker_that_dies() -> None:
-    start = time.monotonic()
-    with pytest.raises(UserError, match=r"a data worker died \(DataLoader worker.*use fewer --workers"):
-        next(stream("die"))
-    assert time.monotonic() - start < 20
-    assert children_end()
-
-
-def test_a_worker_that_hangs() -> None:
-    start = time.monotonic()
-    with pytest.raises(UserError, match="the data workers sent nothing in time"):
-        next(stream("hang", timeout_s=1.0))
-    assert time.monotonic() - start < 20
-    assert children_end()
-
-
-def test_errors_of_the_program_stay_errors_of_the_program() -> None:
-    with pytest.raises(RuntimeError, match="an error of the program"):
-        next(stream("bug"))
-    assert worker_error(RuntimeError("DataLoader is fine")) is None
-    assert children_end()
-
-
-def test_a_full_shared_memory_is_named() -> None:
-    text = (
-        "DataLoader worker (pid 5) is killed by signal: Bus error. It is possible that dataloader's workers are out of"
-    )
-    assert "/dev/shm is full" in str(worker_error(RuntimeError(text)))
-
-
-def test_workers_leave_signals_to_the_parent() -> None:
-    source = stream("")
-    next(source)
-    (worker,) = multiprocessing.active_children()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        assert worker.pid is not None
-        os.kill(worker.pid, number)
-    time.sleep(0.2)
-    assert worker.is_alive()
-    for _ in range(5):
-        next(source)
-    source.close()  # type: ignore[attr-defined]
-    assert children_end()
-
-
-def test_the_same_workers_serve_all_epochs() -> None:
-    source = batches(in_memory(), DATA, 6, 0, 0, 12, workers=2)
-    seen = set()
-    for _ in source:
-        seen |= {child.pid for child in multiprocessing.active_children()}
-    assert len(seen) == 2
-    assert children_end()

@@ -8,7 +8,7 @@ channel travel; the main process normalises, and with the fast executor it does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
 
 from lewel import config
 from lewel.data import packed, pillow, tensors
@@ -27,7 +26,7 @@ from lewel.data.decode import DecodeError, printable
 from lewel.data.executor import PILLOW, Executor
 from lewel.data.images import Images, fetched
 from lewel.data.tensors import Colours
-from lewel.data.workers import Drawn, Order, work
+from lewel.data.workers import TIMEOUT_S, Drawn, Order, Views, reading, work
 from lewel.errors import UserError
 from lewel.shapes import Batch, Skip, View
 
@@ -53,18 +52,18 @@ def batches(
     world: int = 1,
     workers: int = 0,
     device: torch.device | str = "cpu",
-    timeout_s: float = 300.0,
+    timeout_s: float = TIMEOUT_S,
     executor: Executor = PILLOW,
 ) -> Iterator[Batch]:
     """The batches of steps start_step .. total_steps - 1, for one of `world` processes.
 
     batch_size: images a step over all processes. workers: processes that decode and augment; 0 does it here.
-    device: where the views are normalised. timeout_s: longest wait for a batch from the workers.
+    device: where the views are normalised. timeout_s: a worker that begins no image for so long is stuck.
     executor: what makes the views; crops differ by single grey levels, the rest is the same bit for bit.
     An image that cannot be decoded is replaced by another one, drawn by (seed, epoch, image), and named in `skipped`;
     `indices` are those of the images that are seen. Pixels are float32 in channels-last memory.
-    Raises UserError for a batch that is larger than the data or that the processes do not divide, for a worker that
-    died or hung, and for data in which nearly nothing can be read.
+    Raises UserError for a batch that is larger than the data or that the processes do not divide, when workers
+    fail again and again, and for data in which nearly nothing can be read.
     """
     order = train_order(len(images), batch_size, seed, start_step, total_steps, rank, world)
     drawn = work(TrainViews(images, data, seed, executor.name), order, workers, torch.device(device), timeout_s)
@@ -79,7 +78,7 @@ def evaluation_batches(
     mean: config.ImageStats = config.IMAGENET_MEAN,
     std: config.ImageStats = config.IMAGENET_STD,
     device: torch.device | str = "cpu",
-    timeout_s: float = 300.0,
+    timeout_s: float = TIMEOUT_S,
 ) -> Iterator[Batch]:
     """All images once, in order, each as one central view (`pillow.resized_center`); the last batch may be smaller.
 
@@ -104,7 +103,7 @@ def train_order(
 
 
 @dataclass(frozen=True)
-class TrainOrder(Sampler[Order]):
+class TrainOrder(Iterable[Order]):
     """For each step the epoch and this rank's images."""
 
     n: int
@@ -131,7 +130,7 @@ class TrainOrder(Sampler[Order]):
 
 
 @dataclass(frozen=True)
-class EvaluationOrder(Sampler[Order]):
+class EvaluationOrder(Iterable[Order]):
     """All images in their own order."""
 
     n: int
@@ -153,6 +152,7 @@ def readable(read: Callable[[int], T], n: int, seed: int, epoch: int, index: int
     """
     replacements = uniforms(REPLACEMENT_TRIES, REPLACEMENT, seed, epoch, index) * n
     for candidate in (index, *replacements.astype(int).tolist()):
+        reading(candidate)
         try:
             return candidate, read(candidate)
         except DecodeError as error:
@@ -167,7 +167,7 @@ def readable(read: Callable[[int], T], n: int, seed: int, epoch: int, index: int
 
 
 @dataclass
-class TrainViews(Dataset[Drawn]):
+class TrainViews(Views):
     """From an epoch and images to their augmented views."""
 
     images: Images
@@ -213,7 +213,7 @@ class TrainViews(Dataset[Drawn]):
 
 
 @dataclass
-class CentralViews(Dataset[Drawn]):
+class CentralViews(Views):
     """From images to their central view; unreadable ones are missing."""
 
     images: Images
@@ -222,6 +222,7 @@ class CentralViews(Dataset[Drawn]):
     def __getitem__(self, order: Order) -> Drawn:
         pictures, seen, skipped, images = [], [], [], fetched(self.images, order[1])
         for index in order[1]:
+            reading(index)
             try:
                 pictures.append(np.asarray(pillow.resized_center(images.read(index), self.size)))
                 seen.append(index)
