@@ -127,7 +127,7 @@ def compare(
 
 
 def bench(
-    what: Annotated[tyro.conf.Positional[Literal["data"]], tyro.conf.arg(metavar="data")],
+    what: Annotated[tyro.conf.Positional[Literal["data", "executors"]], tyro.conf.arg(metavar="data|executors")],
     recipe: str = "lewel_b_in1k_100ep",
     data: str | None = None,
     images: int = 32,
@@ -138,7 +138,7 @@ def bench(
     """What a part costs: images a second, interleaved with what anybody would write, in one run.
 
     Args:
-        what: data: from JPEG files to two normalised views
+        what: data: from JPEG files to two normalised views; executors: how far the tensors' views are from Pillow's
         recipe: whose views, and their size
         data: folder of images; by default JPEGs of 500 x 375 pixels that it makes
         images: in a unit of work
@@ -146,9 +146,12 @@ def bench(
         threads: that PyTorch may use
         json: file for every figure
     """
-    from lewel.bench.commands import bench_data
+    from lewel.bench.commands import bench_data, bench_executors
 
-    bench_data(recipe, data, images, rounds, threads, json)
+    if what == "executors":
+        bench_executors(recipe, data, images, json)
+    else:
+        bench_data(recipe, data, images, rounds, threads, json)
 
 
 COMMANDS = {

@@ -51,12 +51,14 @@ def test_interval_covers_the_median_of_what_was_drawn() -> None:
 
 def test_every_figure_is_in_the_file(tmp_path: Path) -> None:
     results = compare.interleaved([compare.Contender("one", lambda: busy(1), 2)], rounds=3)
-    compare.save(tmp_path / "bench.json", "lewel bench data", {"rounds": 3}, results)
+    compare.save(
+        tmp_path / "bench.json", "lewel bench data", {"rounds": 3}, [compare.as_dict(result) for result in results]
+    )
     found = json.loads((tmp_path / "bench.json").read_text())
     assert [len(result["seconds"]) for result in found["results"]] == [6, 6]
     assert found["machine"]["torch"] and found["settings"] == {"rounds": 3}
     with pytest.raises(UserError, match="--json"):
-        compare.save(tmp_path / "none" / "bench.json", "", {}, results)
+        compare.save(tmp_path / "none" / "bench.json", "", {}, rows)
 
 
 def test_too_few_rounds() -> None:

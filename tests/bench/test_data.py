@@ -41,7 +41,7 @@ def test_every_contender_is_measured_and_written(folder: Path, tmp_path: Path, u
 def test_contenders_do_the_same_work(folder: Path) -> None:
     """Two normalised views of all images, of the recipe's size, from each that makes whole views."""
     chosen = recipes.get("lewel_b_tiny").data
-    with data._images(str(folder), 4) as images:
+    with data.images_of(str(folder), 4) as images:
         for contender in data._contenders(images, chosen, 4):
             if contender.name.startswith(("one file", "pillow", "tensor")) and "compiled" not in contender.name:
                 made = contender.work()

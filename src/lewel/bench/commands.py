@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from lewel import recipes
-from lewel.bench import compare, data
+from lewel.bench import compare, data, executors
 from lewel.engine import memory
 from lewel.errors import UserError
 
@@ -32,5 +32,20 @@ def bench_data(recipe: str, folder: str | None, images: int, rounds: int, thread
     Console().print(compare.table(title, results), highlight=False)
     if out is not None:
         settings = {"recipe": recipe, "data": folder, "images": images, "rounds": rounds, "threads": threads}
-        compare.save(out, " ".join(sys.argv), settings, results)
+        compare.save(out, " ".join(sys.argv), settings, [compare.as_dict(result) for result in results])
+        print(f"wrote {out}")
+
+
+def bench_executors(recipe: str, folder: str | None, images: int, out: Path | None) -> None:
+    """Raises UserError for numbers below 1, an unknown recipe, or too few images."""
+    if images < 1:
+        raise UserError(f"--images {images}: must be 1 or more")
+    chosen = recipes.get(recipe).data
+    with data.images_of(folder, images) as found:
+        differences = executors.measure(found, chosen)
+    title = f"tensors against Pillow, levels of 255: {images} images, {chosen.image_size} px, {recipe}"
+    Console().print(executors.table(title, differences), highlight=False)
+    if out is not None:
+        settings = {"recipe": recipe, "data": folder, "images": images}
+        compare.save(out, " ".join(sys.argv), settings, executors.as_rows(differences))
         print(f"wrote {out}")

@@ -107,14 +107,14 @@ def table(title: str, results: Sequence[Result]) -> Table:
     return made
 
 
-def save(path: Path, command: str, settings: dict[str, Any], results: Sequence[Result]) -> None:
+def as_dict(result: Result) -> dict[str, Any]:
+    """For the file."""
+    return asdict(result) | {"images_per_s": result.images_per_s}
+
+
+def save(path: Path, command: str, settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
     """Every figure as JSON, with the machine and the versions. Raises UserError where it cannot be written."""
-    content = {
-        "command": command,
-        "settings": settings,
-        "machine": machine(),
-        "results": [asdict(result) | {"images_per_s": result.images_per_s} for result in results],
-    }
+    content = {"command": command, "settings": settings, "machine": machine(), "results": results}
     try:
         files.replace(path, json.dumps(content, indent=1).encode())
     except OSError as error:

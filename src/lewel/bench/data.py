@@ -29,7 +29,7 @@ def measure(data: config.Data, folder: str | None, count: int, rounds: int) -> l
 
     data: the views and their size. folder: images; None makes JPEGs of `SIZE`. count: images of a unit of work.
     """
-    with _images(folder, count) as images:
+    with images_of(folder, count) as images:
         return interleaved(_contenders(images, data, count), rounds)
 
 
@@ -66,7 +66,8 @@ def _one_file(images: Files | Pixels, size: int):
 
 
 @contextmanager
-def _images(folder: str | None, count: int) -> Iterator[Files | Pixels]:
+def images_of(folder: str | None, count: int) -> Iterator[Files | Pixels]:
+    """So many of the folder's images, evenly; of no folder: photographs that are made. Raises UserError for too few."""
     with tempfile.TemporaryDirectory() as made:
         if folder is None:
             for number in range(count):
