@@ -51,9 +51,8 @@ def test_interval_covers_the_median_of_what_was_drawn() -> None:
 
 def test_every_figure_is_in_the_file(tmp_path: Path) -> None:
     results = compare.interleaved([compare.Contender("one", lambda: busy(1), 2)], rounds=3)
-    compare.save(
-        tmp_path / "bench.json", "lewel bench data", {"rounds": 3}, [compare.as_dict(result) for result in results]
-    )
+    rows = [compare.as_dict(result) for result in results]
+    compare.save(tmp_path / "bench.json", "lewel bench data", {"rounds": 3}, rows)
     found = json.loads((tmp_path / "bench.json").read_text())
     assert [len(result["seconds"]) for result in found["results"]] == [6, 6]
     assert found["machine"]["torch"] and found["settings"] == {"rounds": 3}
