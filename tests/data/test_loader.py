@@ -272,7 +272,7 @@ class Trouble:
         return Image.new("RGB", (20, 20))
 
     def rgbx(self, index: int) -> np.ndarray:
-        return np.asarray(self.read(index).convert("RGBX"))
+        return np.array(self.read(index).convert("RGBX"))
 
 
 def stream(what: str, **more) -> Iterator[Batch]:

@@ -79,7 +79,7 @@ def rgbx(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "height width 4"]:
             file.seek(0)
             with suppress(ValueError):  # any warning of libjpeg's: Pillow decides what is damage and what is not
                 return simplejpeg.decode_jpeg(file.read(), "RGBA")
-        return np.asarray(_shown(image, path).convert("RGBX"))
+        return np.array(_shown(image, path).convert("RGBX"))
 
     return _decoded(path, finished)
 

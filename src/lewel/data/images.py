@@ -97,7 +97,7 @@ class Pixels:
         return Image.fromarray(self.pixels[index])
 
     def rgbx(self, index: int) -> np.ndarray:
-        return np.asarray(self.read(index).convert("RGBX"))
+        return np.array(self.read(index).convert("RGBX"))
 
 
 def open_images(path: str | os.PathLike[str], split: Split | None = None) -> Files | Pixels:
