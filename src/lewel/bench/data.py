@@ -25,7 +25,7 @@ ENDLESS = 10**9
 
 
 def measure(data: config.Data, folder: str | None, count: int, rounds: int) -> list[Result]:
-    """Images a second of: the one-file version, Pillow, decoding and crops alone, tensors as they are and compiled.
+    """Images a second of: the one-file version, Pillow, decoding alone, and with crops, tensors eager and compiled.
 
     data: the views and their size. folder: images; None makes JPEGs of `SIZE`. count: images of a unit of work.
     """
@@ -39,6 +39,7 @@ def _contenders(images: Files | Pixels, data: config.Data, count: int) -> list[C
     every = {
         "one file: Pillow by torchvision": _one_file(images, data.image_size),
         "pillow": _executor(images, data, count, PILLOW),
+        "decode alone, by Pillow": lambda: [images.read(index) for index in indices],
         "decode and crops alone": lambda: crops[0, indices],
         "tensor": _executor(images, data, count, Executor("tensor")),
         "tensor, compiled": _executor(images, data, count, Executor("tensor", compiled=True)),
