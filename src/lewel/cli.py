@@ -214,6 +214,22 @@ def bench_data(
     commands.bench_data(recipe, data, images, rounds, threads, json)
 
 
+def bench_executors(
+    recipe: str = "lewel_b_in1k_100ep", data: str | None = None, images: int = 1000, json: Path | None = None
+) -> None:
+    """How far the tensors' views are from Pillow's, operation by operation.
+
+    Args:
+        recipe: whose views, and their size
+        data: folder of images, or index; by default JPEGs of 500 x 375 pixels that it makes
+        images: how many, evenly
+        json: file for every figure
+    """
+    from lewel.bench import commands
+
+    commands.bench_executors(recipe, data, images, json)
+
+
 def data_index(folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")], out: Path) -> None:
     """A file of a folder's names and labels: `--data FILE` starts a run on millions of images without a look at them.
 
@@ -257,6 +273,7 @@ COMMANDS = {
     "bench train": bench_train,
     "bench memory": bench_memory,
     "bench cost": bench_cost,
+    "bench executors": bench_executors,
     "data index": data_index,
     "data pack": data_pack,
 }

@@ -42,7 +42,7 @@ def test_every_contender_is_measured_and_written(folder: Path, tmp_path: Path, u
 def test_contenders_do_the_same_work(folder: Path) -> None:
     """Two normalised views of all images, of the recipe's size, from each that makes whole views."""
     chosen = recipes.get("lewel_b_tiny").data
-    with data._images(str(folder), 4) as images:
+    with data.images_of(str(folder), 4) as images:
         for contender in data._contenders(images, chosen, 4):
             if (
                 contender.name.startswith(("one file", "pillow", "tensor", "resident"))
@@ -59,7 +59,7 @@ def test_what_the_images_do_not_allow_is_left_out(folder: Path) -> None:
     pixels = Pixels("memory", np.zeros((4, 32, 32, 3), np.uint8))
     assert next(each.name for each in data._contenders(pixels, chosen, 4)) == "pillow"
     Image.new("RGB", (40, 31)).save(folder / "3.jpg")
-    with data._images(str(folder), 4) as images:
+    with data.images_of(str(folder), 4) as images:
         names = {each.name for each in data._contenders(images, chosen, 4)}
         assert "one file: Pillow by torchvision" in names and "resident" not in names
 

@@ -130,6 +130,23 @@ def test_area_and_aspect() -> None:
     assert quantiles_agree(np.log(small), np.random.default_rng(0).uniform(math.log(0.75), math.log(4 / 3), N))
 
 
+def test_area_and_place_are_uniform() -> None:
+    """Where every aspect fits, nothing is rejected: the area is what was drawn, and each place is as likely."""
+    full = 4000
+    crops = np.array([each.crop for each in many(replace(LEWEL, scale=(0.1, 0.5)), (full, full))], dtype=float)
+    left, top, width, height = crops.T
+    assert distance_to_uniform(width * height / full**2, 0.1, 0.5) < 2.23 / math.sqrt(N)
+    for offset, side in ((left, width), (top, height)):
+        assert distance_to_uniform(offset / (full - side), 0, 1) < 2.23 / math.sqrt(N)
+
+
+def distance_to_uniform(values: np.ndarray, low: float, high: float) -> float:
+    """Kolmogorov's: the largest distance between the shares below; above 2.23 / sqrt(n) with probability 1e-4."""
+    expected = np.clip((np.sort(values) - low) / (high - low), 0, 1)
+    steps = np.arange(len(values) + 1) / len(values)
+    return float(max((steps[1:] - expected).max(), (expected - steps[:-1]).max()))
+
+
 def test_probabilities() -> None:
     view = View(flip=0.5, vertical_flip=0.25, jitter_probability=0.8, gray=0.2, blur=0.1, solarize=0.3)
     drawn = many(view)

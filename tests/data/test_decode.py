@@ -341,6 +341,8 @@ def test_everything_else_is_as_decoded(tmp_path: Path) -> None:
     for path in [*sorted(tmp_path.iterdir()), tmp_path / "missing.jpg", tmp_path]:
         pillows, ours = both_ways(path)
         assert ours == pillows, path
+    for path in (tmp_path / "a.png", tmp_path / "turned.jpg", tmp_path / "broken-exif.jpg"):
+        assert rgbx(path).flags.writeable  # PyTorch warns of what is not
 
 
 def test_damaged_jpegs_are_as_decoded(tmp_path: Path) -> None:

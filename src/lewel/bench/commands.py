@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from lewel import plan, recipes
-from lewel.bench import compare, cost, data, memory, step, train, work
+from lewel.bench import compare, cost, data, executors, memory, step, train, work
 from lewel.bench.package import Folder, Setup
 from lewel.config import Bench, Recipe
 from lewel.engine import memory as engine_memory
@@ -36,6 +36,17 @@ def bench_data(recipe: str, folder: str | None, images: int, rounds: int, thread
         _show(compare.table(title, results), out, settings, [compare.as_dict(result) for result in results])
     finally:
         torch.set_num_threads(before)
+
+
+def bench_executors(recipe: str, folder: str | None, images: int, out: Path | None) -> None:
+    """Raises UserError for numbers below 1, an unknown recipe, or too few images."""
+    _at_least_one(images=images)
+    chosen = recipes.get(recipe).data
+    with data.images_of(folder, images) as found:
+        differences = executors.measure(found, chosen)
+    title = f"tensors against Pillow, levels of 255: {images} images, {chosen.image_size} px, {recipe}"
+    settings = {"recipe": recipe, "data": folder, "images": images}
+    _show(executors.table(title, differences), out, settings, executors.as_rows(differences))
 
 
 def bench_step(options: Bench, numbers: plan.Overrides, switches: bool) -> None:
@@ -73,14 +84,14 @@ def bench_train(
     numbers: plan.Overrides,
     folder: str,
     workers: int | None,
-    executors: Sequence[Literal["pillow", "tensor"]],
+    made_by: Sequence[Literal["pillow", "tensor"]],
 ) -> None:
     """Raises UserError as `bench_step`, and for images that cannot be used."""
     recipe, setup = _setup(options, numbers)
     count = _workers(workers, setup)
     setup = dataclasses.replace(setup, folder=Folder(folder, count))
     with Console(stderr=True).status("building and timing"):
-        results = train.measure(setup, executors, options.rounds)
+        results = train.measure(setup, made_by, options.rounds)
     title = f"training from files, {count} workers, {_what(recipe)}; {_where(torch.device(setup.device))}"
     settings = _settings(options, numbers) | {"data": folder, "workers": count}
     _show(train.table(title, results), options.json, settings, [compare.as_dict(r) for r in results])

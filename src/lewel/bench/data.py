@@ -27,12 +27,12 @@ ENDLESS = 10**9
 
 
 def measure(data: config.Data, folder: str | None, count: int, rounds: int) -> list[Result]:
-    """Images a second of: the one-file version, Pillow, decoding and crops alone, tensors as they are and compiled, and
+    """Images a second of: the one-file version, Pillow, decoding alone, and with crops, tensors eager and compiled, and
     the same of images that lie in memory as pixels; without what the images do not allow.
 
     data: the views and their size. folder: images; None makes JPEGs of `SIZE`. count: images of a unit of work.
     """
-    with _images(folder, count) as images:
+    with images_of(folder, count) as images:
         return interleaved(_contenders(images, data, count), rounds)
 
 
@@ -42,6 +42,7 @@ def _contenders(images: Source, data: config.Data, count: int) -> list[Contender
     every = {"one file: Pillow by torchvision": _one_file(images, data.image_size)} if isinstance(images, Files) else {}
     every |= {
         "pillow": _executor(images, data, count, PILLOW),
+        "decode alone, by Pillow": lambda: [images.read(index) for index in indices],
         "decode and crops alone": lambda: crops[0, indices],
         "tensor": _executor(images, data, count, Executor("tensor")),
         "tensor, compiled": _executor(images, data, count, Executor("tensor", compiled=True)),
@@ -75,7 +76,8 @@ def _one_file(images: Files, size: int):
 
 
 @contextmanager
-def _images(folder: str | None, count: int) -> Iterator[Source]:
+def images_of(folder: str | None, count: int) -> Iterator[Source]:
+    """So many of the folder's images, evenly; of no folder: photographs that are made. Raises UserError for too few."""
     with tempfile.TemporaryDirectory() as made:
         if folder is None:
             for number in range(count):

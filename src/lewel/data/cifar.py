@@ -36,7 +36,7 @@ class Pixels:
         return Image.fromarray(self.pixels[index])
 
     def rgbx(self, index: int) -> np.ndarray:
-        return np.asarray(self.read(index).convert("RGBX"))
+        return np.array(self.read(index).convert("RGBX"))
 
     def subset(self, indices: np.ndarray) -> Pixels:
         labels = None if self.labels is None else self.labels[indices]

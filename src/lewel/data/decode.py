@@ -82,7 +82,7 @@ def rgbx(path: str | os.PathLike[str], content: bytes | None = None) -> UInt8[np
             file.seek(0)
             with suppress(ValueError):  # any warning of libjpeg's: Pillow decides what is damage and what is not
                 return simplejpeg.decode_jpeg(file.read(), "RGBA")
-        return np.asarray(_shown(image, path).convert("RGBX"))
+        return np.array(_shown(image, path).convert("RGBX"))
 
     return _decoded(path, content, finished)
 

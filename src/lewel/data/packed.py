@@ -102,11 +102,8 @@ def blur(pixels: Pixels, boxes: Int32[Tensor, "b reach"]) -> Pixels:
 
     Levels are -128..127 here: so the fixed point's largest sum is just below 2**31.
     """
-    levels = (pixels ^ _SIGNS).unsqueeze(-1).view(torch.int8)
-    for axis in (2, 1):
-        for _ in range(PASSES):
-            levels = _filtered(levels, boxes, axis)
-    return levels.view(torch.int32).squeeze(-1) ^ _SIGNS
+    across = _thrice((pixels ^ _SIGNS).transpose(1, 2).contiguous(), boxes)
+    return _thrice(across.transpose(1, 2).contiguous(), boxes) ^ _SIGNS
 
 
 def normalised(pixels: Pixels, mean: Constants, std: Constants) -> Float[Tensor, "b 3 h w"]:
@@ -138,16 +135,26 @@ def _luma(pixels: Pixels) -> Int32[Tensor, "b h w"]:
     return (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
 
 
-def _filtered(levels: Tensor, boxes: Tensor, axis: int) -> Tensor:
-    """(b, h, w, 4) int8 along one axis; beyond the border its pixel goes on."""
-    length, reach = levels.shape[axis], boxes.shape[1] - 1
-    first, last = levels.narrow(axis, 0, 1), levels.narrow(axis, length - 1, 1)
-    padded = torch.cat([*[first] * reach, levels, *[last] * reach], dim=axis)
-    taps = [padded.narrow(axis, tap, length).to(torch.int32) for tap in range(2 * reach + 1)]
+def _thrice(pixels: Pixels, boxes: Tensor) -> Pixels:
+    """Along the columns: there what follows in memory is treated alike, and only whole rows are fetched."""
+    levels = pixels.unsqueeze(-1).view(torch.int8)
+    for _ in range(PASSES):
+        levels = _filtered(levels, boxes)
+    return levels.view(torch.int32).squeeze(-1)
+
+
+def _filtered(levels: Tensor, boxes: Tensor) -> Tensor:
+    """(b, h, w, 4) int8 along the columns; beyond the border its pixel goes on."""
+    height = levels.shape[1]
+    rows = torch.arange(height, device=levels.device)
     weights = boxes[:, None, None, None]
-    total = taps[reach] * weights[..., 0] + _ONE // 2
-    for far in range(1, reach + 1):
-        total = total + (taps[reach - far] + taps[reach + far]) * weights[..., far]
+
+    def tap(distance: int) -> Tensor:
+        return levels.index_select(1, (rows + distance).clamp(0, height - 1)).to(torch.int32)
+
+    total = tap(0) * weights[..., 0] + _ONE // 2
+    for far in range(1, boxes.shape[1]):
+        total = total + (tap(-far) + tap(far)) * weights[..., far]
     return (total >> 24).to(torch.int8)
 
 

@@ -97,6 +97,8 @@ def _image_by_image(pixels: Pixels, colours: Colours, compiled: bool) -> Pixels:
     for row, operations in enumerate(left):
         image = pixels[row : row + 1]
         for name, strength in operations:
+            if name == "blur":  # most need fewer taps than the largest
+                strength = strength[:, : int(strength.count_nonzero())]
             image = _operation(name, compiled, False)(image, strength)
         done[row] = image[0]
     return done
