@@ -234,7 +234,7 @@ def test_a_run_outlives_its_data_workers(finished, photos, tmp_path, monkeypatch
             for worker in multiprocessing.active_children() if number in signals else ():
                 os.kill(worker.pid or 0, signals[number])
 
-    monkeypatch.setattr("lewel.pretrain.batches", disturbed)
+    monkeypatch.setattr("lewel.data.loader.batches", disturbed)
     command = ["lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *PREDICTIVE]
     assert lewel("pretrain", *command, "--workers", "1") == 0
     assert not multiprocessing.active_children()

@@ -35,7 +35,7 @@ def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_contender_is_measured_and_written(folder: Path, tmp_path: Path, uncompiled, capsys) -> None:
     bench_data("lewel_b_tiny", str(folder), 4, 3, 1, tmp_path / "bench.json")
     names = [result["name"] for result in json.loads((tmp_path / "bench.json").read_text())["results"]]
-    assert names[1] == compare.CONTROL and len(names) == 6
+    assert names[1] == compare.CONTROL and len(names) == 7
     assert "images/s" in capsys.readouterr().out
 
 

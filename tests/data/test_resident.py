@@ -15,6 +15,7 @@ from lewel.config import Data, View
 from lewel.data import crops, loader, resident, tensors
 from lewel.data.draws import draw
 from lewel.data.executor import Executor
+from lewel.data.folder import Files
 from lewel.data.images import Pixels, Source, open_images
 from lewel.errors import UserError
 from lewel.shapes import Batch

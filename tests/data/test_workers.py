@@ -53,6 +53,9 @@ class Trouble:
             self._trouble()
         return Image.fromarray(np.random.default_rng(index).integers(0, 256, (20, 24, 3), dtype=np.uint8))
 
+    def rgbx(self, index: int) -> np.ndarray:
+        return np.array(self.read(index).convert("RGBX"))
+
     def _trouble(self) -> None:
         if self.what == "bug":
             raise RuntimeError("an error of the program")
