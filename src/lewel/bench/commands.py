@@ -21,6 +21,8 @@ from lewel.engine import memory as engine_memory
 from lewel.engine import precision
 from lewel.errors import UserError
 
+PAGE = 130  # columns of a file or a pipe
+
 
 def bench_data(recipe: str, folder: str | None, images: int, rounds: int, threads: int, out: Path | None) -> None:
     """Raises UserError for numbers below 1, an unknown recipe, or too few images."""
@@ -177,7 +179,8 @@ def _say_who_is_missing(first: str) -> None:
 
 
 def _show(table: Table, out: Path | None, settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
-    Console().print(table, highlight=False)
+    console = Console()
+    (console if console.is_terminal else Console(width=PAGE)).print(table, highlight=False)
     if out is not None:
         compare.save(out, " ".join(sys.argv), settings, results)
         print(f"wrote {out}")

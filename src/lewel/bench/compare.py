@@ -111,7 +111,7 @@ def table(title: str, results: Sequence[Result]) -> Table:
 
 def empty_table(title: str, *columns: str) -> Table:
     """With a first column for the contenders' names."""
-    numbers = [Column(name, justify="right") for name in columns]
+    numbers = [Column(name, justify="right", no_wrap=True) for name in columns]
     return Table(Column("", no_wrap=True), *numbers, title=title, box=None, pad_edge=False)
 
 

@@ -101,11 +101,11 @@ class _Run:
 
     def facts(self, machine: work.Machine) -> dict[str, Any]:
         """The first loss, the numbers of parameters, and the work of a step."""
-        with self.precision.autocast():
+        with torch.no_grad(), self.precision.autocast():
             loss, _ = self.method(*ready_views(self.setup.recipe, self.device))
         counted = work.count(lambda: self._train(1), machine)
         trained = sum(p.numel() for p in self.method.parameters() if p.requires_grad)
-        return {"loss": float(loss.detach()), "parameters": trained, **vars(counted)}
+        return {"loss": float(loss), "parameters": trained, **vars(counted)}
 
     def unit(self) -> dict[str, float]:
         self.waited = 0.0

@@ -107,7 +107,9 @@ def _built(setup: Setup, peer: Peer) -> Built:
 
     facts: dict[str, Any] = {}
     if setup.machine is not None:
-        facts = {"loss": float(loss().detach()), **vars(work.count(lambda: peer.step(loss()), setup.machine))}
+        with torch.no_grad():
+            first = float(loss())
+        facts = {"loss": first, **vars(work.count(lambda: peer.step(loss()), setup.machine))}
     for _ in range(2):
         unit()
     if setup.machine is not None and device.type == "cuda":

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -26,7 +27,7 @@ _TO_HOST = {aten._to_copy, aten.copy_}
 
 @dataclass(frozen=True)
 class Machine:
-    """What it reaches. flops: FLOP/s of large matrix products, by dtype. bandwidth: bytes/s of a large copy."""
+    """What it reaches. flops: FLOP/s of large products and convolutions, by dtype. bandwidth: bytes/s of a copy."""
 
     flops: dict[str, float]
     bandwidth: float
@@ -81,13 +82,18 @@ class _Counting(TorchDispatchMode):
         return result
 
 
+@torch.no_grad()
 def machine(device: torch.device) -> Machine:
-    """Measure: the best of some large matrix products in fp32 and bf16, and of some copies of 256 MiB."""
-    side = 8192 if device.type == "cuda" else 2048
+    """Measure: the best of some matrix products and 3x3 convolutions in fp32 and bf16, and of copies of 256 MiB."""
+    side, images = (8192, 256) if device.type == "cuda" else (2048, 16)
     flops = {}
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.randn(side, side, device=device).to(dtype)
-        flops[str(dtype)] = 2 * side**3 / _best(lambda a=a: a @ a, device)
+        maps = torch.randn(images, 256, 28, 28, device=device).to(dtype, memory_format=torch.channels_last)
+        kernel = torch.randn(256, 256, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
+        product = 2 * side**3 / _best(lambda a=a: a @ a, device)
+        folded = 2 * maps.numel() * 256 * 9 / _best(lambda m=maps, k=kernel: functional.conv2d(m, k, padding=1), device)
+        flops[str(dtype)] = max(product, folded)
     source = torch.zeros(2**26, device=device)
     target = torch.empty_like(source)
     return Machine(flops, 2 * source.numel() * 4 / _best(lambda: target.copy_(source), device))
