@@ -152,16 +152,16 @@ def bench_memory(options: _Bench, numbers: _Numbers, switches: bool = False) -> 
 
 
 def bench_train(
-    data: str,
     options: _Bench,
     numbers: _Numbers,
+    data: str | None = None,
     workers: int | None = None,
-    executors: tuple[Literal["pillow", "tensor"], ...] = ("pillow",),
+    executors: tuple[Literal["pillow", "tensor", "resident"], ...] = ("pillow",),
 ) -> None:
     """Training from image files: images a second, and how long it waits for data.
 
     Args:
-        data: folder of images
+        data: folder of images; by default JPEGs of 500 x 375 pixels that it makes, a few batches
         workers: processes that decode and augment; by default as in `lewel pretrain`
         executors: what makes the views
     """

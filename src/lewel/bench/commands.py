@@ -22,6 +22,7 @@ from lewel.engine import precision
 from lewel.errors import UserError
 
 PAGE = 130  # columns of a file or a pipe
+MADE_BATCHES = 4  # of JPEGs that are made
 
 
 def bench_data(recipe: str, folder: str | None, images: int, rounds: int, threads: int, out: Path | None) -> None:
@@ -84,16 +85,17 @@ def bench_memory(options: Bench, numbers: plan.Overrides, switches: bool) -> Non
 def bench_train(
     options: Bench,
     numbers: plan.Overrides,
-    folder: str,
+    folder: str | None,
     workers: int | None,
-    made_by: Sequence[Literal["pillow", "tensor"]],
+    made_by: Sequence[Literal["pillow", "tensor", "resident"]],
 ) -> None:
     """Raises UserError as `bench_step`, and for images that cannot be used."""
     recipe, setup = _setup(options, numbers)
     count = _workers(workers, setup)
-    setup = dataclasses.replace(setup, folder=Folder(folder, count))
-    with Console(stderr=True).status("building and timing"):
-        results = train.measure(setup, made_by, options.rounds)
+    with data.folder_of(folder, MADE_BATCHES * recipe.optimizer.batch_size) as found:
+        setup = dataclasses.replace(setup, folder=Folder(found, count))
+        with Console(stderr=True).status("building and timing"):
+            results = train.measure(setup, made_by, options.rounds)
     title = f"training from files, {count} workers, {_what(recipe)}; {_where(torch.device(setup.device))}"
     settings = _settings(options, numbers) | {"data": folder, "workers": count}
     _show(train.table(title, results), options.json, settings, [compare.as_dict(r) for r in results])

@@ -78,14 +78,23 @@ def _one_file(images: Files, size: int):
 @contextmanager
 def images_of(folder: str | None, count: int) -> Iterator[Source]:
     """So many of the folder's images, evenly; of no folder: photographs that are made. Raises UserError for too few."""
-    with tempfile.TemporaryDirectory() as made:
-        if folder is None:
-            for number in range(count):
-                _photograph(number).save(Path(made) / f"{number}.jpg", quality=92)
-        images = evenly(open_images(folder or made), count)
+    with folder_of(folder, count) as found:
+        images = evenly(open_images(found), count)
         if len(images) < count:
             raise UserError(f"--images {count}: {folder} has {len(images)}; give fewer")
         yield images
+
+
+@contextmanager
+def folder_of(folder: str | None, count: int) -> Iterator[str]:
+    """The folder itself, or one with so many photographs that are made, until the end."""
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as made:
+        for number in range(count):
+            _photograph(number).save(Path(made) / f"{number}.jpg", quality=92)
+        yield made
 
 
 def _photograph(seed: int) -> Image.Image:

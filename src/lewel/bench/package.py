@@ -13,7 +13,7 @@ from torch import Tensor
 from lewel import build, config
 from lewel.bench import work
 from lewel.bench.apart import Built
-from lewel.data import executor
+from lewel.data import executor, resident
 from lewel.data.images import open_images
 from lewel.data.loader import batches
 from lewel.engine import memory, precision
@@ -32,7 +32,7 @@ class Folder:
 
     data: str
     workers: int
-    executor: Literal["pillow", "tensor"] = "pillow"
+    executor: Literal["pillow", "tensor", "resident"] = "pillow"
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,9 @@ class _Run:
             return repeat(pixels)
         how = executor.choose(folder.executor, self.device)
         images = open_images(folder.data, None)
+        if how.name == "resident":
+            held = resident.hold(images, data, self.device)
+            return resident.batches(held, data, batch_size, 0, 0, ENDLESS, compiled=how.compiled)
         return iter(
             batches(images, data, batch_size, 0, 0, ENDLESS, workers=folder.workers, device=self.device, executor=how)
         )

@@ -44,9 +44,11 @@ class Yardstick:
 
 
 def yardstick(recipe: config.Recipe) -> Yardstick | None:
-    """Who else does this recipe's work; None where nobody does (LEWEL_M, and the ablations)."""
+    """Who else does this recipe's work; None where nobody does (LEWEL_M, the ablations, the small stem)."""
     if is_lewel_b(recipe):
         return Yardstick("one file", one_file_contender, recipe)
+    if recipe.method.encoder.stem != "imagenet":
+        return None
     method, kinds = recipe.method, [(term.maps.kind, term.objective.kind) for term in recipe.method.terms]
     if kinds not in ([("uniform", "cosine")], [("uniform", "queue")]) or not importlib.util.find_spec("lightly"):
         return None
@@ -67,6 +69,8 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], name: str, tolerance: fl
 def is_lewel_b(recipe: config.Recipe) -> bool:
     """Whether it is what the one-file version does."""
     terms = [(term.maps.kind, term.objective.kind) for term in recipe.method.terms]
+    if recipe.method.encoder.stem != "imagenet":
+        return False
     return terms == [("uniform", "cosine"), ("coupled", "cosine")] and recipe.method.target.batchnorm == "running"
 
 
@@ -235,8 +239,6 @@ class _Shape:
 def _shape(recipe: config.Recipe) -> _Shape:
     first, last = recipe.method.terms[0], recipe.method.terms[-1]
     assert isinstance(first.projector, config.Head)
-    if recipe.method.encoder.stem != "imagenet":
-        raise UserError(f"{recipe.name} has the small stem, which the other versions lack; use --stem imagenet")
     return _Shape(first.projector.hidden, first.projector.out, last.maps.groups, last.weight)
 
 

@@ -18,7 +18,7 @@ from lewel.bench.package import Setup
 from lewel.bench.peers import OneFile, is_lewel_b
 
 
-def measure(setup: Setup, executors: Sequence[Literal["pillow", "tensor"]], rounds: int) -> list[Result]:
+def measure(setup: Setup, executors: Sequence[Literal["pillow", "tensor", "resident"]], rounds: int) -> list[Result]:
     """The one-file version (where the recipe is LEWEL_B's), the package on files by each executor, and the package on
     views that are ready: what it would do if data cost nothing."""
     assert setup.folder is not None

@@ -1,8 +1,9 @@
 """The fast executor: the workers decode, crop and resize, then the main process does the colours, on the device.
 
-A CPU takes image after image, so that one stays in its cache; any other device takes the whole batch, operation by
-operation, each on the rows that need it. Both by the operations of `lewel.data.packed`, which have Pillow's results:
-the two executors differ by the resize alone, by single grey levels (docs/performance.md has the figures).
+A CPU takes image after image, so that one stays in its cache; any other device, and a CPU whose cache holds them all,
+takes the whole batch, operation by operation, each on the rows that need it. Both by the operations of
+`lewel.data.packed`, which have Pillow's results: the two executors differ by the resize alone, by single grey levels
+(docs/performance.md has the figures).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from lewel.data.augment import JITTER, Parameters
 from lewel.data.packed import Constants, Pixels
 
 log = logging.getLogger(__name__)
+
+CACHE = 2**20  # bytes of crops that a core has at hand
 
 
 class Colours(NamedTuple):
@@ -83,7 +86,7 @@ def apply(crops: Pixels, colours: Colours, compiled: bool = False) -> Pixels:
 
     compiled: by torch.compile, with the same result; on a CPU it needs a C++ compiler.
     """
-    by_image = crops.device.type == "cpu"
+    by_image = crops.device.type == "cpu" and crops.nbytes > CACHE
     return (_image_by_image if by_image else _step_by_step)(crops, colours, compiled)
 
 
