@@ -132,7 +132,7 @@ class Save:
         self.background.start(content and (lambda: self._write(content, encoder)))
         if step.last:
             self.background.finish()
-            self.publish()
+            parallel.on_main(lambda: report.write(self.directory), self._not_written)
 
     def initial(self, init: str) -> None:
         """initial.safetensors, where the encoder does not begin with random weights, which the seed gives again."""
@@ -140,8 +140,9 @@ class Save:
             parallel.on_main(lambda: weights.save_encoder(self.encoder, self.directory / INITIAL, self.facts))
 
     def publish(self) -> None:
-        """encoder.safetensors as the encoder is now, and report.html."""
-        parallel.on_main(self._publish, self._not_written)
+        """encoder.safetensors as the encoder is now, and report.html: a kill may have come before they were written."""
+        parallel.on_main(lambda: self._publish(weights.encoder_bytes(self.encoder, self.facts)), self._not_written)
+        parallel.on_main(lambda: report.write(self.directory), self._not_written)
 
     def close(self) -> None:
         """Wait for what is still being written."""
@@ -149,11 +150,10 @@ class Save:
 
     def _write(self, content: checkpoint.Content, encoder: bytes) -> None:
         checkpoint.write(content)
-        files.replace(self.directory / "encoder.safetensors", encoder)
+        self._publish(encoder)
 
-    def _publish(self) -> None:
-        weights.save_encoder(self.encoder, self.directory / "encoder.safetensors", self.facts)
-        report.write(self.directory)
+    def _publish(self, encoder: bytes) -> None:
+        files.replace(self.directory / weights.ENCODER_FILE, encoder)
 
     def _not_written(self, reason: str) -> str:
         return f"{self.directory}: {reason}; the checkpoints are whole: make room and go on"

@@ -210,7 +210,7 @@ class Options:
     accumulate: int = 1  # micro-batches a step: less memory, smaller BN groups and fewer in-batch negatives
     init: str = "random"  # weights to start from: random, a file, or timm:NAME
     keep: int = 2  # checkpoints kept
-    save_every: int | None = None  # steps between checkpoints; by default an epoch, at most 1000
+    save_every: int | None = None  # steps between checkpoints; by default whole epochs of 100 steps, at most 1000
     log_every: int = 20  # steps between records
     knn_every: int = 1  # epochs between kNN evaluations, where there are labels and a val/ split; 0: never
     dry_run: bool = False  # check everything, time 20 steps, print the plan, write nothing

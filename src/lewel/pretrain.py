@@ -69,7 +69,7 @@ def _train(run: Run) -> None:
                 save.initial(run.options.init)
                 knn.measure(0)
             if start >= total:
-                save.publish()  # a kill may have come between the last checkpoint and these
+                save.publish()
             _steps(run, start, total, [skips, _monitor(run, rows, progress), knn, save], stop)
         _say_what_was_written(run)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,9 +62,10 @@ class Run:
             "images": _seen(self.images),
             "precision": self.precision.name,
             "executor": self.executor.name,
-            "compile": self.options.compile,
             "accumulate": self.options.accumulate,
         }
+        if self.options.compile:  # absent otherwise, as from the runs of before
+            content["compile"] = True
         return Identity(
             {k: v for k, v in content.items() if k not in ("epochs", "note")}, self.recipe.epochs, parallel.world()
         )
@@ -125,8 +125,11 @@ def _held(
     if options.executor == "resident":
         return resident.hold(images, recipe.data, device, console=shown)
     if options.executor == "auto" and device.type == "cuda":
-        with suppress(UserError):
+        try:
             return resident.hold(images, recipe.data, device, resident.AUTO_LIMIT, shown)
+        except UserError as error:
+            if shown is not None:
+                shown.print(f"--executor auto takes pillow: {error}", highlight=False, markup=False)
     return None
 
 

@@ -119,3 +119,15 @@ def test_compiled_normalising_is_the_same() -> None:
     compiled = tensors.normalised(levels, mean, std, compiled=True)
     assert torch.equal(compiled, tensors.normalised(levels, mean, std))
     assert compiled.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", list(packed.OPERATIONS))
+def test_a_gpu_has_the_same_results(name: str, compiled: bool) -> None:
+    """Its divisions and fused multiply-adds round as they like: every operation on noise of all strengths."""
+    pixels = packed.from_bytes(stacked(noise(32)))
+    strength = {"hue": 12.0, "blur": 1.3}.get(name, 0.7)
+    colours_left = tensors.in_order([(name, list(range(32)), [strength] * 32)], 2.0)
+    here, there = (tensors.apply(pixels.to(device), colours_left, compiled).cpu() for device in ("cpu", "cuda"))
+    assert torch.equal(colours(here), colours(there))

@@ -21,13 +21,25 @@ def test_it_goes_on_while_the_caller_does() -> None:
     background.close()
 
 
-def test_one_piece_at_a_time_in_their_order() -> None:
-    background, done = Background(str), []
-    for number in range(5):
-        background.start(lambda number=number: done.append(number))
-        assert len(done) >= number
+def test_one_piece_at_a_time() -> None:
+    background, go = Background(str), threading.Event()
+    done: list[int] = []
+    background.start(lambda: (go.wait(10), done.append(1)))
+    threading.Timer(0.2, go.set).start()
+    background.start(lambda: done.append(2))  # returns once the first is done
+    assert go.is_set() and done[0] == 1
     background.close()
-    assert done == [0, 1, 2, 3, 4]
+    assert done == [1, 2]
+
+
+def test_a_failure_that_nobody_asks_for_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> None:
+        raise OSError(28, "No space left on device")
+
+    background = Background(lambda reason: f"not written: {reason}")
+    background.start(fails)
+    background.close()
+    assert caplog.messages == ["not written: No space left on device"]
 
 
 @pytest.mark.parametrize("call", ["start", "finish"])

@@ -16,7 +16,7 @@ import pytest
 import torch
 from processes import ENVIRONMENT, TOY
 from torch import nn
-from toy import CPU, digest, train, training
+from toy import CPU, digest, save, train, training
 
 from lewel.engine import checkpoint, files, state
 from lewel.engine.identity import Identity, compare
@@ -30,7 +30,7 @@ def saved(run: Path, *steps: int, keep: int = 9) -> Training:
     made = training()
     train(made, 0, 10)
     for step in steps:
-        checkpoint.save(run, step, made, TOYS, keep)
+        save(run, step, made, TOYS, keep)
     return made
 
 
@@ -45,7 +45,7 @@ def test_stop_and_go_on_is_the_unbroken_run(tmp_path: Path, kind: str) -> None:
 
     def stop_at_five(step) -> None:
         if step.number == 5:
-            checkpoint.save(tmp_path, 5, first, TOYS)
+            save(tmp_path, 5, first, TOYS)
             raise StopError
 
     with pytest.raises(StopError):
@@ -71,7 +71,7 @@ def test_adam_numbers_and_generators_come_back(tmp_path: Path) -> None:
 
     one = adam()
     step(one)
-    checkpoint.save(tmp_path, 1, one, TOYS)
+    save(tmp_path, 1, one, TOYS)
     step(one)
     two = adam()
     checkpoint.load(checkpoint.directory(tmp_path, 1), two, TOYS)
@@ -100,7 +100,7 @@ def test_tensors_that_share_memory_are_empty_strided_or_0d(tmp_path: Path) -> No
         return Training(module, torch.optim.SGD(module.parameters(), 0.1), CPU.scaler())
 
     one, two = odd(), odd()
-    checkpoint.save(tmp_path, 3, one, TOYS)
+    save(tmp_path, 3, one, TOYS)
     with torch.no_grad():
         two.module.t.zero_()
     checkpoint.load(checkpoint.directory(tmp_path, 3), two, TOYS)
@@ -163,7 +163,7 @@ def test_keep_and_what_a_crash_left(tmp_path: Path) -> None:
     checkpoint.clean(tmp_path)
     assert names(tmp_path) == ["step-00000002", "step-00000003"]
     (checkpoint.directory(tmp_path, 3) / "state.json").unlink()
-    checkpoint.save(tmp_path, 2, made, TOYS, keep=1)  # gone back to 2: the damaged 3 is of no use
+    save(tmp_path, 2, made, TOYS, keep=1)  # gone back to 2: the damaged 3 is of no use
     assert names(tmp_path) == ["step-00000002"] and checkpoint.latest(tmp_path) == checkpoint.directory(tmp_path, 2)
 
 
@@ -185,7 +185,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, nth: int, monkey
     with pytest.raises(
         UserError, match=r"step-00000020 not written: No space left.*last good one is step-00000010.*--keep"
     ):
-        checkpoint.save(tmp_path, 20, made, TOYS, keep=1)
+        save(tmp_path, 20, made, TOYS, keep=1)
     assert names(tmp_path) == ["step-00000010"]
     checkpoint.verify(checkpoint.directory(tmp_path, 10))
 
@@ -211,7 +211,7 @@ def test_what_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     made = saved(tmp_path, 10)
     made.module.queue[3, 1] = torch.inf
     with pytest.raises(UserError, match="queue is not finite; the last good one is step-00000010"):
-        checkpoint.save(tmp_path, 20, made, TOYS)
+        save(tmp_path, 20, made, TOYS)
     assert names(tmp_path) == ["step-00000010"]
 
 
@@ -269,7 +269,7 @@ def test_what_is_prepared_is_the_state_of_then(tmp_path: Path) -> None:
     train(made, 0, 3)
     content = checkpoint.prepare(tmp_path, 7, made, TOYS)
     assert content is not None and not (tmp_path / "checkpoints").exists()
-    checkpoint.save(tmp_path / "then", 7, made, TOYS)
+    save(tmp_path / "then", 7, made, TOYS)
     with torch.no_grad():
         for tensor in made.module.state_dict().values():
             tensor.add_(1)

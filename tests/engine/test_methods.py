@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from toy import CPU, digest
+from toy import CPU, digest, save
 
 from lewel import build
 from lewel.config import Data, Encoder, Method, Optimizer, Recipe, View
@@ -69,11 +69,11 @@ def test_resumed_is_unbroken_over_a_rejected_step(name: str, tmp_path: Path) -> 
     """Saved right after a rejected step too: MoCo's target must not move twice for it."""
     unbroken = made(name)
 
-    def save(step: loop.Step) -> None:
+    def at_two_and_four(step: loop.Step) -> None:
         if step.number in (2, 4):
-            checkpoint.save(tmp_path, step.number, unbroken, RUN)
+            save(tmp_path, step.number, unbroken, RUN)
 
-    train(unbroken, callbacks=[save], nan_at=3)
+    train(unbroken, callbacks=[at_two_and_four], nan_at=3)
     for at in (2, 4):
         torch.manual_seed(77)
         resumed = made(name)

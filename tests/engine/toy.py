@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lewel import parallel
 from lewel.engine import checkpoint, loop, optim, precision
+from lewel.engine.background import Background
 from lewel.engine.identity import Identity
 from lewel.engine.schedule import warmup_cosine
 from lewel.engine.signals import Interrupted, StopRequest
@@ -119,6 +120,13 @@ def digest(made: Training) -> str:
     return sha.hexdigest()
 
 
+def save(run: Path, step: int, made: Training, identity: Identity, keep: int = 2) -> Path:
+    """A checkpoint, at once."""
+    content = checkpoint.prepare(run, step, made, identity, keep)
+    parallel.on_main(lambda: content and checkpoint.write(content))
+    return checkpoint.directory(run, step)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
@@ -138,9 +146,14 @@ def main() -> int:
     found = checkpoint.latest(options.run)
     start = checkpoint.load(found, made, identity) if found else 0
 
+    background = Background(str)
+
     def save(step: loop.Step) -> None:
         if step.last or step.number % options.save_every == 0:
-            checkpoint.save(options.run, step.number, made, identity, options.keep)
+            content = checkpoint.prepare(options.run, step.number, made, identity, options.keep)
+            background.start(content and (lambda: checkpoint.write(content)))
+        if step.last:
+            background.finish()
 
     nan_at = tuple(int(step) for step in options.nan_at.split(",") if step)
     data = batches(start, options.steps, options.pause, nan_at, options.nan_rank)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -218,6 +219,23 @@ def test_the_parts_of_both_directions_are_the_whole(recipes, name: str) -> None:
             torch.testing.assert_close(two.grad, one.grad, rtol=1e-9, atol=1e-12, msg=label)
     for one, two in zip(whole.buffers(), split.buffers(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-12, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("name", ["lewel_b", "moco"])  # the folded target, and one in train mode
+def test_compiled_encoders_take_the_same_step(recipes, name: str) -> None:
+    torch.manual_seed(0)
+    eager = build.method(getattr(recipes, name)()).train()
+    compiled = copy.deepcopy(eager)
+    compiled.compile_encoders()
+    calls: list[int] = []
+    compiled.online.encoder.register_forward_hook(lambda *_: calls.append(1))
+    for number in range(2):
+        losses = [step(method, sgd(method), number, seed=number) for method in (eager, compiled)]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert not calls, "the module's own call is for evaluations, whose sizes differ"
+    assert list(compiled.state_dict()) == list(eager.state_dict())
 
 
 def test_one_direction_is_one_part(recipes) -> None:

@@ -17,6 +17,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from lewel import build, config, parallel
+from lewel.engine import loop
+from lewel.engine.precision import Precision
 from lewel.model.objective import InBatchInfoNCE
 
 B, STEPS = 8, 3  # images of the global batch
@@ -98,6 +100,26 @@ def train(spec: config.Recipe, dtype: torch.dtype) -> dict:
     return found | {"seen": seen, "state": method.state_dict()}
 
 
+def looped(spec: config.Recipe) -> dict:
+    """The same steps by the training loop, where the two directions of a loss are a backward pass each."""
+    torch.manual_seed(7)
+    method = build.method(spec).double().train()
+    optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.05)
+    part = slice(parallel.rank() * B // parallel.world(), (parallel.rank() + 1) * B // parallel.world())
+    loop.train(
+        method,
+        (tuple(views(step, torch.float64)[:, part]) for step in range(STEPS)),
+        optimizer,
+        lambda step: 0.05,
+        total_steps=STEPS,
+        precision=Precision(torch.device("cpu"), "fp32"),
+    )
+    return method.state_dict()
+
+
+LOOPED = ["lewel_b syncbn", "lewel_b syncbn eman", "lewel_b groups", "moco shufflebn", "lewel_m shufflebn"]
+
+
 def embeddings() -> torch.Tensor:
     return torch.randn(2, B, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
@@ -111,6 +133,7 @@ def in_batch(same_index: bool) -> torch.Tensor:
 def main(folder: Path) -> None:
     parallel.start(torch.device("cpu"), timeout_s=60)
     found: dict = {name: train(two, dtype) for name, (_, two, dtype) in CASES.items()}
+    found["looped"] = {name: looped(CASES[name][1]) for name in LOOPED}
     found["in_batch"] = {same_index: in_batch(same_index) for same_index in (False, True)}
     torch.save(found, folder / f"{parallel.rank()}.pt")
     parallel.stop()
@@ -186,6 +209,15 @@ def test_state(ranks: list[dict], alone: dict, name: str) -> None:
             assert torch.equal(first[key], tensor), key
         else:
             close(first[key], tensor, 1e-9, key)
+
+
+@pytest.mark.parametrize("name", LOOPED)
+def test_the_loop_takes_the_same_steps(ranks: list[dict], alone: dict, name: str) -> None:
+    expected = alone[name]["state"]
+    for state in (looped(CASES[name][0]), *(rank["looped"][name] for rank in ranks)):
+        for key, tensor in expected.items():
+            if tensor.is_floating_point() and not (key.startswith("target.") and "running" in key):
+                close(state[key], tensor, 1e-9, key)
 
 
 QUEUED = [name for name in CASES if name.startswith(("moco", "lewel_m"))]

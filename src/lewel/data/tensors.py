@@ -84,7 +84,8 @@ def amount(operation: str, strength: float) -> float:
 def apply(crops: Pixels, colours: Colours, compiled: bool = False) -> Pixels:
     """Do to the crops what `colours` says, on their device; they stay as they are.
 
-    compiled: by torch.compile, with the same result; on a CPU it needs a C++ compiler.
+    compiled: by torch.compile, on a CPU with the same result; it needs a C++ compiler. No GPU has been tried: there a
+    quotient may be rounded otherwise, and differ by a level.
     """
     by_image = crops.device.type == "cpu" and crops.nbytes > CACHE
     return (_image_by_image if by_image else _step_by_step)(crops, colours, compiled)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lewel import parallel
+
+log = logging.getLogger(__name__)
 
 
 class Background:
@@ -31,5 +34,7 @@ class Background:
         parallel.on_main(lambda: running and running.result(), self._told)
 
     def close(self) -> None:
-        """Wait, on this process alone; says nothing."""
+        """Wait, on this process alone; what went wrong, and nobody has asked for, goes to the log."""
         self._pool.shutdown(wait=True)
+        if self._running is not None and (error := self._running.exception()) is not None:
+            log.warning("%s", self._told(error.strerror or str(error)) if isinstance(error, OSError) else error)

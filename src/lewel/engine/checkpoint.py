@@ -8,7 +8,8 @@
         MANIFEST.json            size and sha256 of each of them, and of itself; written last
 
 A new one is made under a temporary name, flushed to the disk, and renamed. `latest` takes the newest whose bytes are
-those that were written. Process 0 writes; all processes call each function together.
+those that were written. All processes call `prepare`, `latest` and `load` together; process 0 alone calls `write`,
+beside the training.
 """
 
 from __future__ import annotations
@@ -52,17 +53,6 @@ class Content(NamedTuple):
     keep: int
 
 
-def save(run: Path, step: int, training: Training, identity: Identity, keep: int = 2) -> Path:
-    """Write the checkpoint of `step` (steps done), then delete all but the newest `keep`; returns its directory.
-
-    Raises UserError, on every process, when the disk is full or not writable, or the state is not finite: the
-    checkpoints that were there are untouched, and nothing half-written stays.
-    """
-    content = prepare(run, step, training, identity, keep)
-    parallel.on_main(lambda: content and write(content))
-    return directory(run, step)
-
-
 def prepare(run: Path, step: int, training: Training, identity: Identity, keep: int = 2) -> Content | None:
     """The checkpoint of `step` as bytes, for `write`; on the processes beside 0 None.
 
@@ -89,7 +79,11 @@ def _content(target: Path, step: int, packed: Packed, identity: Identity, keep: 
 
 
 def write(content: Content) -> None:
-    """Put it on the disk, then delete all but the newest `keep`. On process 0; raises UserError."""
+    """Put it on the disk, then delete all but the newest `keep`.
+
+    Raises UserError when the disk is full or not writable: the checkpoints that were there are untouched, and nothing
+    half-written stays.
+    """
     try:
         _put_all(content.target, content.files)
         _prune(content.target, content.keep)

@@ -11,9 +11,9 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -177,16 +177,14 @@ class _Worker:
     to_inputs: Callable[[Any], tuple[Any, ...]]
 
     def __post_init__(self) -> None:
-        self.parallel = _distributed(
-            self.module, one_pass=self.accumulate == 1 and not isinstance(self.module, HasParts)
-        )
+        self.parallel: nn.Module | None = None
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.statistics = running_statistics(self.module)
         self.snapshot = [tensor.clone() for tensor in self.statistics]
 
     def close(self) -> None:
         """Let go of the process group, which must end before the interpreter does (see `parallel.stop`)."""
-        self.parallel = self.module
+        self.parallel = None
 
     def step(self, batch: Any, lr: float, stop_requested: bool) -> _Result:
         _copy(self.snapshot, self.statistics)
@@ -228,12 +226,12 @@ class _Worker:
     def _backward(self, piece: tuple[Any, ...], last: bool) -> tuple[Tensor, dict[str, Any]]:
         """Forward and backward of a micro-batch, part by part. last: of the step, so that the processes' sums begin."""
         parts = self.module.parts(*piece) if isinstance(self.module, HasParts) else 1
+        if self.parallel is None:
+            self.parallel = _distributed(self.module, one_pass=parts == self.accumulate == 1)
         losses, outs = [], []
         for part in range(parts):
             choice = {"part": part} if parts > 1 else {}
-            with (
-                nullcontext() if self._synchronises(last and part == parts - 1) else cast(Any, self.parallel).no_sync()
-            ):
+            with self._synchronised(last and part == parts - 1):
                 with self.precision.autocast():
                     loss, out = self.parallel(*piece, **choice)
                 self.scaler.scale(loss / self.accumulate).backward()
@@ -241,8 +239,10 @@ class _Worker:
             outs.append(out)
         return torch.stack(losses).sum(), self.module.joined(outs) if isinstance(self.module, HasParts) else outs[0]
 
-    def _synchronises(self, last: bool) -> bool:
-        return last or self.parallel is self.module
+    def _synchronised(self, last: bool) -> AbstractContextManager[None]:
+        """DDP sums the gradients of all processes in the last backward pass of a step, and in no other."""
+        ddp = self.parallel
+        return ddp.no_sync() if isinstance(ddp, DistributedDataParallel) and not last else nullcontext()
 
     def _move(self, tensor: Tensor) -> Tensor:
         moved = tensor.to(self.precision.device, non_blocking=True)
