@@ -84,3 +84,11 @@ def test_mistakes_are_told() -> None:
         commands.bench_step(replace(OPTIONS, threads=0), SMALL, False)
     with pytest.raises(UserError, match="--batch-size 2: 4 or more"):
         commands.bench_memory(OPTIONS, replace(SMALL, batch_size=2), False)
+
+
+def test_a_batch_larger_than_the_folder_is_told_at_once(folder: Path) -> None:
+    large = replace(SMALL, batch_size=9)
+    with pytest.raises(UserError, match="--batch-size 9 for 8 images"):
+        commands.bench_train(OPTIONS, large, str(folder), 0, ("pillow",))
+    with pytest.raises(UserError, match="--batch-size 9 for 8 images"):
+        commands.bench_cost(OPTIONS, large, str(folder), 0, (), ())

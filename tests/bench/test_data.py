@@ -64,6 +64,18 @@ def test_what_the_images_do_not_allow_is_left_out(folder: Path) -> None:
         assert "one file: Pillow by torchvision" in names and "resident" not in names
 
 
+def test_unreadable_images_are_left_out_and_counted(folder: Path, uncompiled, capsys) -> None:
+    (folder / "2.jpg").write_bytes(b"not an image")
+    with data.images_of(str(folder), 3) as images:
+        assert [Path(images.path(index)).stem for index in range(3)] == ["0", "1", "3"]
+    with data.images_of(str(folder), 2) as images:
+        assert [Path(images.path(index)).stem for index in range(2)] == ["0", "3"]
+    assert "1 images cannot be read" in capsys.readouterr().out
+    bench_data("lewel_b_tiny", str(folder), 3, 3, 1, None)
+    with pytest.raises(UserError, match=r"--images 4.*has 3 and 1 that cannot be read"):
+        bench_data("lewel_b_tiny", str(folder), 4, 3, 1, None)
+
+
 def test_made_photographs_are_of_the_usual_size() -> None:
     assert data._photograph(0).size == (500, 375)
     assert not np.array_equal(np.asarray(data._photograph(0)), np.asarray(data._photograph(1)))

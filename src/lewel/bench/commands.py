@@ -17,6 +17,8 @@ from lewel import plan, recipes
 from lewel.bench import compare, cost, data, executors, memory, step, train, work
 from lewel.bench.package import Folder, Setup
 from lewel.config import Bench, Recipe
+from lewel.data.images import open_images
+from lewel.data.loader import steps_per_epoch
 from lewel.engine import memory as engine_memory
 from lewel.engine import precision
 from lewel.errors import UserError
@@ -93,6 +95,7 @@ def bench_train(
     recipe, setup = _setup(options, numbers)
     count = _workers(workers, setup)
     with data.folder_of(folder, MADE_BATCHES * recipe.optimizer.batch_size) as found:
+        steps_per_epoch(len(open_images(found)), recipe.optimizer.batch_size)
         setup = dataclasses.replace(setup, folder=Folder(found, count))
         with Console(stderr=True).status("building and timing"):
             results = train.measure(setup, made_by, options.rounds)
@@ -114,6 +117,7 @@ def bench_cost(
     suffix = cost.suffix(recipe.name)
     numbers = dataclasses.replace(numbers, batch_size=recipe.optimizer.batch_size)
     if folder is not None:
+        steps_per_epoch(len(open_images(folder)), recipe.optimizer.batch_size)
         setup = dataclasses.replace(setup, folder=Folder(folder, _workers(workers, setup)))
     precisions = ["fp32"] if setup.precision == "fp32" else ["fp32", setup.precision]
     title = f"what LEWEL costs, {_what(recipe)}; {_where(torch.device(setup.device))}"

@@ -16,9 +16,10 @@ from lewel import config
 from lewel.bench import one_file
 from lewel.bench.compare import Contender, Result, interleaved
 from lewel.data import resident
+from lewel.data.decode import DecodeError
 from lewel.data.executor import PILLOW, Executor
 from lewel.data.folder import Files
-from lewel.data.images import Source, evenly, open_images
+from lewel.data.images import Source, open_images
 from lewel.data.loader import TrainViews, batches
 from lewel.errors import UserError
 
@@ -64,9 +65,7 @@ def _resident(held: resident.Resident, data: config.Data, count: int, compiled: 
 
 
 def _one_file(images: Files, size: int):
-    module = one_file.load()
-    views = module.TwoViews(Path(images.root), size)
-    views.paths = [Path(images.file(index)) for index in range(len(images))]
+    views = one_file.two_views(images, size)
 
     def work() -> list[Tensor]:
         pairs = [views[index] for index in range(len(views))]
@@ -77,12 +76,39 @@ def _one_file(images: Files, size: int):
 
 @contextmanager
 def images_of(folder: str | None, count: int) -> Iterator[Source]:
-    """So many of the folder's images, evenly; of no folder: photographs that are made. Raises UserError for too few."""
+    """So many of the folder's readable images, evenly; of no folder: photographs that are made.
+
+    Says how many unreadable ones it met. Raises UserError for too few.
+    """
     with folder_of(folder, count) as found:
-        images = evenly(open_images(found), count)
-        if len(images) < count:
-            raise UserError(f"--images {count}: {folder} has {len(images)}; give fewer")
-        yield images
+        images = open_images(found)
+        chosen, unreadable = _readable(images, count)
+        if len(chosen) < count:
+            beside = f" and {len(unreadable)} that cannot be read" if unreadable else ""
+            raise UserError(f"--images {count}: {folder} has {len(chosen)}{beside}; give fewer")
+        if unreadable:
+            print(f"{len(unreadable)} images cannot be read and are left out, the last is {unreadable[-1]}")
+        yield images.subset(chosen)
+
+
+def _readable(images: Source, count: int) -> tuple[np.ndarray, list[DecodeError]]:
+    """Indices of at most so many, evenly over all but the unreadable ones that were met; and these."""
+    left, known, errors = np.arange(len(images)), set[int](), list[DecodeError]()
+    while True:
+        chosen = left[np.linspace(0, len(left) - 1, min(count, len(left))).round().astype(np.int64)]
+        bad: list[int] = []
+        for index in chosen.tolist():
+            if index in known:
+                continue
+            try:
+                images.read(index)
+                known.add(index)
+            except DecodeError as error:
+                bad.append(index)
+                errors.append(error)
+        if not bad:
+            return chosen, errors
+        left = np.setdiff1d(left, bad)
 
 
 @contextmanager

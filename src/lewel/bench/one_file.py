@@ -7,7 +7,9 @@ import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from lewel.data.folder import Files
 from lewel.errors import UserError
 
 NAME = "lewel_in_one_file.py"
@@ -24,6 +26,13 @@ def load() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def two_views(images: Files, size: int) -> Any:
+    """The file's own data set, of these images."""
+    views = load().TwoViews(Path(images.root), size)
+    views.paths = [Path(images.file(index)) for index in range(len(images))]
+    return views
 
 
 _LAYERS = {"0": "hidden", "1": "norm", "3": "out"}
