@@ -238,7 +238,7 @@ def _dry_run(run: Run) -> None:
     run.console.print(
         f"dry run: {steps} steps, {median:.3f} s a step (median), "
         f"{run.recipe.optimizer.batch_size / median:.0f} images/s, "
-        f"peak memory {_peak_memory_gb(run.precision.device):.1f} GB; all {run.plan.total_steps} steps take about "
+        f"peak memory {memory.peak_bytes() / 1e9:.1f} GB; all {run.plan.total_steps} steps take about "
         f"{duration(run.plan.total_steps * median) if len(times) > 1 else 'unknown'}"
         f"{', and the kNN evaluations' if run.queries is not None else ''}. Nothing was written.",
         highlight=False,
@@ -250,17 +250,6 @@ def _dry_run(run: Run) -> None:
 def _finished(step: Step) -> float:
     float(step.loss)  # waits for the device
     return time.perf_counter()
-
-
-def _peak_memory_gb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
 
 
 def _say_what_was_written(run: Run) -> None:
