@@ -47,7 +47,7 @@ def test_the_peak_stays_when_memory_is_freed() -> None:
     """The kernel counts pages with an error of some. Its usage is of the process before `exec` too, so maybe more."""
     told = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, check=True, text=True).stdout
     before, held, after, usage = map(float, told.split())
-    assert before > 50e6 and held - before == pytest.approx(300e6, rel=0.05)
+    assert before > 50e6 and held - before == pytest.approx(300e6, rel=0.2)
     assert after == pytest.approx(held, rel=0.01)
     assert 0.95 * held < usage < 100 * held
 

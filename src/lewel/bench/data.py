@@ -20,11 +20,11 @@ from lewel.data.decode import DecodeError
 from lewel.data.executor import PILLOW, Executor
 from lewel.data.folder import Files
 from lewel.data.images import Source, open_images
-from lewel.data.loader import TrainViews, batches
+from lewel.data.loader import TrainViews
 from lewel.errors import UserError
 
 SIZE = (500, 375)  # the usual JPEG of ImageNet
-ENDLESS = 10**9
+ENDLESS = 10**9  # steps
 
 
 def measure(data: config.Data, folder: str | None, count: int, rounds: int) -> list[Result]:
@@ -42,25 +42,23 @@ def _contenders(images: Source, data: config.Data, count: int) -> list[Contender
     indices = list(range(count))
     every = {"one file: Pillow by torchvision": _one_file(images, data.image_size)} if isinstance(images, Files) else {}
     every |= {
-        "pillow": _executor(images, data, count, PILLOW),
+        "pillow": _batches(images, data, count, PILLOW),
         "decode alone, by Pillow": lambda: [images.read(index) for index in indices],
         "decode and crops alone": lambda: crops[0, indices],
-        "tensor": _executor(images, data, count, Executor("tensor")),
-        "tensor, compiled": _executor(images, data, count, Executor("tensor", compiled=True)),
+        "tensor": _batches(images, data, count, Executor("tensor")),
+        "tensor, compiled": _batches(images, data, count, Executor("tensor", compiled=True)),
     }
     with suppress(UserError):
         held = resident.hold(images, data, torch.device("cpu"))
-        every |= {"resident": _resident(held, data, count), "resident, compiled": _resident(held, data, count, True)}
+        every |= {
+            "resident": _batches(held, data, count, Executor("resident")),
+            "resident, compiled": _batches(held, data, count, Executor("resident", compiled=True)),
+        }
     return [Contender(name, work, count) for name, work in every.items()]
 
 
-def _executor(images: Source, data: config.Data, count: int, executor: Executor):
-    source = batches(images, data, count, 0, 0, ENDLESS, executor=executor)
-    return lambda: next(source)
-
-
-def _resident(held: resident.Resident, data: config.Data, count: int, compiled: bool = False):
-    source = resident.batches(held, data, count, 0, 0, ENDLESS, compiled=compiled)
+def _batches(images: Source | resident.Resident, data: config.Data, count: int, executor: Executor):
+    source = resident.from_anywhere(images, data, count, 0, 0, ENDLESS, executor=executor)
     return lambda: next(source)
 
 

@@ -26,7 +26,8 @@ def measure(setup: Setup, executors: Sequence[Literal["pillow", "tensor", "resid
     assert setup.folder is not None
     makers: dict[str, tuple[Maker, Setup]] = {}
     if is_lewel_b(setup.recipe) and isinstance(open_images(setup.folder.data), Files):
-        makers["one file"] = (one_file_on_files, setup)
+        its_own = "bf16" if torch.device(setup.device).type == "cuda" else "fp32"  # as the file has it
+        makers[f"one file, {its_own}"] = (one_file_on_files, setup)
     for executor in executors:
         folder = replace(setup.folder, executor=executor)
         makers[f"lewel, {setup.precision}, {executor}"] = (package.contender, replace(setup, folder=folder))
