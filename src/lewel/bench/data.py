@@ -63,7 +63,7 @@ def _batches(images: Source | resident.Resident, data: config.Data, count: int, 
 
 
 def _one_file(images: Files, size: int):
-    views = one_file.two_views(images, size)
+    views = one_file.TwoViews(images, size)
 
     def work() -> list[Tensor]:
         pairs = [views[index] for index in range(len(views))]

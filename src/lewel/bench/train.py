@@ -43,18 +43,18 @@ def one_file_on_files(setup: Setup) -> Built:
     """`apart.Maker`: the one-file version's own images, loader and step."""
     assert setup.folder is not None
     torch.set_num_threads(setup.threads)
-    device, file, images = torch.device(setup.device), one_file.load(), open_images(setup.folder.data)
+    device, images = torch.device(setup.device), open_images(setup.folder.data)
     assert isinstance(images, Files)
     peer = OneFile(setup.recipe)
     peer.network.to(device).train()
     loader = torch.utils.data.DataLoader(
-        one_file.two_views(images, setup.recipe.data.image_size),
+        one_file.TwoViews(images, setup.recipe.data.image_size),
         setup.recipe.optimizer.batch_size,
         shuffle=True,
         drop_last=True,
         num_workers=setup.folder.workers,
         pin_memory=device.type == "cuda",
-        worker_init_fn=file.seed_worker,
+        worker_init_fn=one_file.seed_worker,
         persistent_workers=setup.folder.workers > 0,
     )
     source = _endless(loader)
