@@ -11,13 +11,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lewel.config import Bench, Options
+from lewel.config import Bench, Options, Timing
 from lewel.errors import UserError, nearest
 from lewel.plan import Overrides
 
 _Flat = tyro.conf.arg(name="")
 _Numbers = Annotated[Overrides, _Flat]
 _Bench = Annotated[Bench, _Flat]
+_Timing = Annotated[Timing, _Flat]
 _RecipeName = Annotated[
     tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")
 ]
@@ -129,7 +130,7 @@ def compare(
     save_comparison(runs, out)
 
 
-def bench_step(options: _Bench, numbers: _Numbers, switches: bool = False) -> None:
+def bench_step(options: _Timing, numbers: _Numbers, switches: bool = False) -> None:
     """A training step on views that are ready, against the one-file version, or lightly's BYOL or MoCo.
 
     Args:
@@ -152,7 +153,7 @@ def bench_memory(options: _Bench, numbers: _Numbers, switches: bool = False) -> 
 
 
 def bench_train(
-    options: _Bench,
+    options: _Timing,
     numbers: _Numbers,
     data: str | None = None,
     workers: int | None = None,
@@ -171,7 +172,7 @@ def bench_train(
 
 
 def bench_cost(
-    options: _Bench,
+    options: _Timing,
     numbers: _Numbers,
     data: str | None = None,
     workers: int | None = None,
@@ -183,8 +184,8 @@ def bench_cost(
     Args:
         data: folder of images; by default views that are ready, so without waiting for data
         workers: processes that decode and augment; by default as in `lewel pretrain`
-        vary_dim: other values of d, the number of maps
-        vary_groups: other values of h, the groups of channels
+        vary_dim: other values of d, the number of maps; the flag without a value: none
+        vary_groups: other values of h, the groups of channels; the flag without a value: none
     """
     from lewel.bench import commands
 

@@ -220,12 +220,18 @@ class Options:
 
 @dataclass(frozen=True)
 class Bench:
-    """How `lewel bench` times training steps. Each is a flag of it."""
+    """Which training steps `lewel bench` measures. Each is a flag of it."""
 
     recipe: str = "lewel_b_in1k_100ep"  # a name from `lewel recipes`, or FILE.py:FUNCTION
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
-    rounds: int = 5  # each times every contender twice
-    steps: int | None = None  # of a unit of work; by default 1 on a CPU, 10 on a GPU
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
     threads: int | None = None  # that PyTorch may use; by default its own choice
     json: Path | None = None  # file for every figure
+
+
+@dataclass(frozen=True)
+class Timing(Bench):
+    """And how it times them."""
+
+    rounds: int = 5  # 3 or more; each times every contender twice
+    steps: int | None = None  # of a unit of work; by default 1 on a CPU, 10 on a GPU

@@ -56,6 +56,11 @@ def processes_here(environment: Mapping[str, str] = os.environ) -> int:
     return int(number[0]) if number else place(environment).world
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _named_place(env: Mapping[str, str], rank: str, world: str, local: str, address: str, port: int) -> Place:
     try:
         number, total, on_machine = int(env[rank]), int(env[world]), int(env.get(local, "0"))

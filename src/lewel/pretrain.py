@@ -8,7 +8,6 @@ report.html, and with --init initial.safetensors.
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -21,8 +20,9 @@ from rich.table import Table
 
 from lewel import callbacks, parallel, plan
 from lewel.config import Options
-from lewel.data import loader, resident
+from lewel.data import resident
 from lewel.data.skips import SkipLog
+from lewel.data.workers import default_workers
 from lewel.engine import checkpoint, files, memory, precision, record
 from lewel.engine.loop import Callback, Step, train
 from lewel.engine.monitor import Monitor
@@ -115,21 +115,13 @@ def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRe
 def _batches(run: Run, start: int, total: int) -> Iterator[Batch]:
     recipe, rank, world = run.recipe, parallel.rank(), parallel.world()
     which = (recipe.data, recipe.optimizer.batch_size, run.options.seed, start, total, rank, world)
-    if run.held is not None:
-        return resident.batches(run.held, *which, compiled=run.executor.compiled)
-    return loader.batches(run.images, *which, _workers(run), run.precision.device, executor=run.executor)
+    images = run.images if run.held is None else run.held
+    return resident.from_anywhere(images, *which, _workers(run), run.precision.device, run.executor)
 
 
 def _workers(run: Run) -> int:
-    """By default: on a CPU one, the other cores compute; for a GPU this process's share of the machine, at most 16."""
-    if run.options.workers is not None:
-        return run.options.workers
-    if run.precision.device.type == "cpu":
-        return 1
-    everything = os.cpu_count() or 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else everything
-    bound = cores < everything  # srun has given this process cores of its own
-    return max(1, min(16, cores if bound else cores // parallel.processes_here()))
+    given = run.options.workers
+    return default_workers(run.precision.device) if given is None else given
 
 
 def _skips(run: Run) -> callbacks.Skips:
@@ -238,7 +230,7 @@ def _dry_run(run: Run) -> None:
     run.console.print(
         f"dry run: {steps} steps, {median:.3f} s a step (median), "
         f"{run.recipe.optimizer.batch_size / median:.0f} images/s, "
-        f"peak memory {_peak_memory_gb(run.precision.device):.1f} GB; all {run.plan.total_steps} steps take about "
+        f"peak memory {memory.peak_bytes() / 1e9:.1f} GB; all {run.plan.total_steps} steps take about "
         f"{duration(run.plan.total_steps * median) if len(times) > 1 else 'unknown'}"
         f"{', and the kNN evaluations' if run.queries is not None else ''}. Nothing was written.",
         highlight=False,
@@ -250,17 +242,6 @@ def _dry_run(run: Run) -> None:
 def _finished(step: Step) -> float:
     float(step.loss)  # waits for the device
     return time.perf_counter()
-
-
-def _peak_memory_gb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
 
 
 def _say_what_was_written(run: Run) -> None:

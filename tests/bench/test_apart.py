@@ -42,6 +42,15 @@ def test_work_is_done_there() -> None:
     assert not multiprocessing.active_children()
 
 
+def test_an_end_between_units_is_told() -> None:
+    with apart.started({"counts": (counts, 5)}) as (running,):
+        running.run()
+        running._process.kill()
+        running._process.join()
+        with pytest.raises(UserError, match=r"counts: its process ended \(exit code -9\)"):
+            running.run()
+
+
 def test_what_fails_there_is_told_here(capfd) -> None:
     for setup, told in ((1, r"fails: --batch-size 0"), (0, r"fails: ValueError: first line$")):
         with pytest.raises(UserError, match=told), apart.started({"fails": (fails, setup)}):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lewel import plan
-from lewel.bench import commands, compare, cost
-from lewel.config import Bench
+from lewel import cli, plan
+from lewel.bench import apart, commands, compare, cost
+from lewel.config import Bench, Timing
 from lewel.errors import UserError
 
 SMALL = plan.Overrides(encoder="resnet18", image_size=64, batch_size=4, hidden=32, dim=16)
-OPTIONS = Bench(device="cpu", precision="bf16", rounds=3, threads=1)
+OPTIONS = Timing(device="cpu", precision="bf16", rounds=3, threads=1)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_train(folder: Path, tmp_path: Path) -> None:
     commands.bench_train(options, SMALL, str(folder), 1, ("pillow", "tensor"))
     found = figures(tmp_path / "train.json")
     assert list(found) == [
-        "one file", compare.CONTROL, "lewel, bf16, pillow", "lewel, bf16, tensor", "lewel, bf16, views ready"
+        "one file, fp32", compare.CONTROL, "lewel, bf16, pillow", "lewel, bf16, tensor", "lewel, bf16, views ready"
     ]  # fmt: skip
     for name, result in found.items():
         assert (result["facts"]["data_s"] < 1e-3) == ("ready" in name)
@@ -56,7 +56,8 @@ def test_train(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory(tmp_path: Path) -> None:
-    commands.bench_memory(replace(OPTIONS, json=tmp_path / "memory.json"), SMALL, switches=False)
+    options = Bench(device="cpu", precision="bf16", threads=1, json=tmp_path / "memory.json")
+    commands.bench_memory(options, SMALL, switches=False)
     for result in figures(tmp_path / "memory.json").values():
         assert list(result["bytes"]) == ["2", "4"]
         assert result["bytes_fixed"] + 4 * result["bytes_an_image"] == pytest.approx(result["bytes"]["4"])
@@ -83,4 +84,36 @@ def test_mistakes_are_told() -> None:
     with pytest.raises(UserError, match="--threads 0"):
         commands.bench_step(replace(OPTIONS, threads=0), SMALL, False)
     with pytest.raises(UserError, match="--batch-size 2: 4 or more"):
-        commands.bench_memory(OPTIONS, replace(SMALL, batch_size=2), False)
+        commands.bench_memory(Bench(device="cpu"), replace(SMALL, batch_size=2), False)
+
+
+def test_numbers_are_checked_before_anything_is_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "Apart", None)
+    for command in (
+        lambda options: commands.bench_step(options, SMALL, False),
+        lambda options: commands.bench_train(options, SMALL, str(folder), 0, ("pillow",)),
+        lambda options: commands.bench_cost(options, SMALL, str(folder), 0, (), ()),
+    ):
+        with pytest.raises(UserError, match="--rounds 2"):
+            command(replace(OPTIONS, rounds=2))
+    with pytest.raises(UserError, match="--workers -1: must be 0 or more"):
+        commands.bench_train(OPTIONS, SMALL, str(folder), -1, ("pillow",))
+    with pytest.raises(UserError, match="--workers -1: must be 0 or more"):
+        commands.bench_cost(OPTIONS, SMALL, str(folder), -1, (), ())
+
+
+def test_only_what_is_timed_has_rounds_and_steps_and_none_has_fp16(capsys) -> None:
+    for command, timed in (("step", True), ("train", True), ("cost", True), ("memory", False)):
+        with pytest.raises(SystemExit):
+            cli._run(["bench", command, "--help"])
+        told = capsys.readouterr().out
+        assert ("--rounds" in told) is ("--steps" in told) is timed
+        assert "bf16" in told and "fp16" not in told
+
+
+def test_a_batch_larger_than_the_folder_is_told_at_once(folder: Path) -> None:
+    large = replace(SMALL, batch_size=9)
+    with pytest.raises(UserError, match="--batch-size 9 for 8 images"):
+        commands.bench_train(OPTIONS, large, str(folder), 0, ("pillow",))
+    with pytest.raises(UserError, match="--batch-size 9 for 8 images"):
+        commands.bench_cost(OPTIONS, large, str(folder), 0, (), ())

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from lewel import recipes
 from lewel.bench import compare, data, one_file
 from lewel.bench.commands import bench_data
-from lewel.data.images import Pixels
+from lewel.data.folder import Files
+from lewel.data.images import Pixels, open_images
 from lewel.errors import UserError
 
 
@@ -64,6 +66,18 @@ def test_what_the_images_do_not_allow_is_left_out(folder: Path) -> None:
         assert "one file: Pillow by torchvision" in names and "resident" not in names
 
 
+def test_unreadable_images_are_left_out_and_counted(folder: Path, uncompiled, capsys) -> None:
+    (folder / "2.jpg").write_bytes(b"not an image")
+    with data.images_of(str(folder), 3) as images:
+        assert [Path(images.path(index)).stem for index in range(3)] == ["0", "1", "3"]
+    with data.images_of(str(folder), 2) as images:
+        assert [Path(images.path(index)).stem for index in range(2)] == ["0", "3"]
+    assert "1 images cannot be read" in capsys.readouterr().out
+    bench_data("lewel_b_tiny", str(folder), 3, 3, 1, None)
+    with pytest.raises(UserError, match=r"--images 4.*has 3 and 1 that cannot be read"):
+        bench_data("lewel_b_tiny", str(folder), 4, 3, 1, None)
+
+
 def test_made_photographs_are_of_the_usual_size() -> None:
     assert data._photograph(0).size == (500, 375)
     assert not np.array_equal(np.asarray(data._photograph(0)), np.asarray(data._photograph(1)))
@@ -74,6 +88,19 @@ def test_mistakes_are_told(folder: Path) -> None:
         bench_data("lewel_b_tiny", str(folder), 9, 3, 1, None)
     with pytest.raises(UserError, match="--threads 0"):
         bench_data("lewel_b_tiny", str(folder), 4, 3, 0, None)
+
+
+def test_workers_that_are_started_anew_can_read_for_the_yardstick(folder: Path) -> None:
+    images = open_images(folder)
+    assert isinstance(images, Files)
+    loader = DataLoader(
+        one_file.TwoViews(images, 32),
+        4,
+        num_workers=1,
+        worker_init_fn=one_file.seed_worker,
+        multiprocessing_context="spawn",
+    )
+    assert [tuple(view.shape) for view in next(iter(loader))] == [(4, 3, 32, 32)] * 2
 
 
 def test_the_yardstick_is_the_example() -> None:

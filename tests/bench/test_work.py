@@ -48,3 +48,13 @@ def test_this_machine_computes_and_copies() -> None:
     found = work.machine(torch.device("cpu"))
     assert set(found.flops) == {"torch.float32", "torch.bfloat16"}
     assert min(found.flops.values()) > 1e9 and found.bandwidth > 1e8
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_gpu_is_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+    for backend in ("cuda", "mps"):
+        monkeypatch.setattr(getattr(torch, backend), "synchronize", lambda *_, backend=backend: waited.append(backend))
+    work.finish(torch.device("cpu"))
+    work.finish(torch.device(name))
+    assert waited == [name]

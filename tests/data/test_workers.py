@@ -23,6 +23,7 @@ from PIL import Image
 from lewel import config, parallel
 from lewel.data import workers
 from lewel.data.loader import batches, evaluation_batches
+from lewel.data.workers import default_workers
 from lewel.errors import UserError
 from lewel.shapes import Batch
 
@@ -316,3 +317,18 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("device", "mine", "all_cores", "processes", "expected"),
+    [("cpu", 8, 8, 1, 1), ("cuda", 8, 8, 1, 8), ("cuda", 64, 64, 2, 16), ("cuda", 8, 8, 4, 2), ("cuda", 8, 64, 4, 8),
+     ("cuda", 2, 2, 4, 1)],
+)  # fmt: skip
+def test_default_workers(
+    device: str, mine: int, all_cores: int, processes: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One beside a CPU that trains; a share of a machine's cores, or all of the cores that are this process's own."""
+    monkeypatch.setattr(parallel, "cores", lambda: mine)
+    monkeypatch.setattr(parallel, "processes_here", lambda: processes)
+    monkeypatch.setattr(os, "cpu_count", lambda: all_cores)
+    assert default_workers(torch.device(device)) == expected

@@ -17,9 +17,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
-
 from lewel.bench.compare import Contender
+from lewel.engine.memory import peak_bytes
 from lewel.errors import UserError
 
 START_S = 600.0  # compilation included
@@ -60,8 +59,7 @@ class Apart:
 
     def run(self) -> None:
         """One unit of work."""
-        self._connection.send("run")
-        self._told |= self._answer(None)
+        self._told |= self._answer(None, "run")
         self._units.append(self._told["unit"])
 
     def contender(self) -> Contender:
@@ -79,8 +77,10 @@ class Apart:
         self._process.kill()
         self._process.join()
 
-    def _answer(self, timeout_s: float | None) -> dict[str, Any]:
+    def _answer(self, timeout_s: float | None, *asked: str) -> dict[str, Any]:
         try:
+            for each in asked:
+                self._connection.send(each)
             if not self._connection.poll(timeout_s):
                 raise UserError(f"{self.name}: not ready after {timeout_s:.0f} s; use a smaller --batch-size or recipe")
             told = self._connection.recv()
@@ -123,20 +123,6 @@ def _serve(connection: Connection, make: Maker, setup: Any) -> None:
     except Exception as error:
         traceback.print_exc()
         connection.send({"problem": f"{type(error).__name__}: {error}".splitlines()[0]})
-
-
-def peak_bytes() -> int:
-    """The most memory held so far: on the GPU where one is used, else by this process (its data workers not)."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        import resource  # not on Windows
-
-        unit = 1 if os.uname().sysname == "Darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _cpu_seconds() -> float:

@@ -16,7 +16,10 @@ from rich.table import Table
 from lewel import plan, recipes
 from lewel.bench import compare, cost, data, executors, memory, step, train, work
 from lewel.bench.package import Folder, Setup
-from lewel.config import Bench, Recipe
+from lewel.config import Bench, Recipe, Timing
+from lewel.data.images import open_images
+from lewel.data.loader import steps_per_epoch
+from lewel.data.workers import default_workers
 from lewel.engine import memory as engine_memory
 from lewel.engine import precision
 from lewel.errors import UserError
@@ -26,7 +29,8 @@ MADE_BATCHES = 4  # of JPEGs that are made
 
 
 def bench_data(recipe: str, folder: str | None, images: int, rounds: int, threads: int, out: Path | None) -> None:
-    """Raises UserError for numbers below 1, an unknown recipe, or too few images."""
+    """Raises UserError for numbers below 1, fewer than 3 rounds, an unknown recipe, or too few images."""
+    compare.check_rounds(rounds)
     _at_least_one(images=images, threads=threads)
     chosen = recipes.get(recipe).data
     engine_memory.keep_freed()  # as a training run does
@@ -52,11 +56,11 @@ def bench_executors(recipe: str, folder: str | None, images: int, out: Path | No
     _show(executors.table(title, differences), out, settings, executors.as_rows(differences))
 
 
-def bench_step(options: Bench, numbers: plan.Overrides, switches: bool) -> None:
+def bench_step(options: Timing, numbers: plan.Overrides, switches: bool) -> None:
     """Raises UserError for what a recipe does not allow, and for contenders that do other work than the first."""
-    recipe, setup = _setup(options, numbers)
-    lines = step.entrants(recipe, setup, switches)
+    recipe, setup = _timed(options, numbers)
     device = torch.device(setup.device)
+    lines = step.entrants(recipe, dataclasses.replace(setup, machine=work.machine(device)), switches)
     with Console(stderr=True).status(f"building and timing {len(lines)} contenders"):
         results = step.measure(lines, options.rounds)
     title = f"a training step, {_what(lines[0].setup.recipe)}; {_where(device)}"
@@ -83,16 +87,17 @@ def bench_memory(options: Bench, numbers: plan.Overrides, switches: bool) -> Non
 
 
 def bench_train(
-    options: Bench,
+    options: Timing,
     numbers: plan.Overrides,
     folder: str | None,
     workers: int | None,
     made_by: Sequence[Literal["pillow", "tensor", "resident"]],
 ) -> None:
     """Raises UserError as `bench_step`, and for images that cannot be used."""
-    recipe, setup = _setup(options, numbers)
+    recipe, setup = _timed(options, numbers)
     count = _workers(workers, setup)
     with data.folder_of(folder, MADE_BATCHES * recipe.optimizer.batch_size) as found:
+        steps_per_epoch(len(open_images(found)), recipe.optimizer.batch_size)
         setup = dataclasses.replace(setup, folder=Folder(found, count))
         with Console(stderr=True).status("building and timing"):
             results = train.measure(setup, made_by, options.rounds)
@@ -102,7 +107,7 @@ def bench_train(
 
 
 def bench_cost(
-    options: Bench,
+    options: Timing,
     numbers: plan.Overrides,
     folder: str | None,
     workers: int | None,
@@ -110,11 +115,13 @@ def bench_cost(
     groups: Sequence[int],
 ) -> None:
     """Raises UserError as `bench_step`; --recipe tells the setting: in1k_100ep of lewel_b_in1k_100ep."""
-    recipe, setup = _setup(options, numbers)
+    recipe, setup = _timed(options, numbers)
     suffix = cost.suffix(recipe.name)
     numbers = dataclasses.replace(numbers, batch_size=recipe.optimizer.batch_size)
     if folder is not None:
+        steps_per_epoch(len(open_images(folder)), recipe.optimizer.batch_size)
         setup = dataclasses.replace(setup, folder=Folder(folder, _workers(workers, setup)))
+    setup = dataclasses.replace(setup, machine=work.machine(torch.device(setup.device)))
     precisions = ["fp32"] if setup.precision == "fp32" else ["fp32", setup.precision]
     title = f"what LEWEL costs, {_what(recipe)}; {_where(torch.device(setup.device))}"
     rows: list[cost.Row] = []
@@ -128,29 +135,31 @@ def bench_cost(
 
 
 def _setup(options: Bench, numbers: plan.Overrides) -> tuple[Recipe, Setup]:
-    """The recipe with the flags' numbers, and how its steps are timed. By default a batch is one that a CPU likes."""
-    _at_least_one(threads=options.threads, steps=options.steps)
+    """The recipe with the flags' numbers, and a step of it. By default a batch is one that a CPU likes."""
+    _at_least_one(threads=options.threads)
     device = precision.device(options.device)
-    on_gpu = device.type == "cuda"
     if numbers.batch_size is None:
-        numbers = dataclasses.replace(numbers, batch_size=256 if on_gpu else 16)
+        numbers = dataclasses.replace(numbers, batch_size=256 if device.type == "cuda" else 16)
     recipe = plan.resolve(recipes.get(options.recipe), numbers, cost.IMAGENET).recipe
     chosen = precision.choose(options.precision, device)
-    machine = work.machine(device)
-    setup = Setup(
-        recipe,
-        str(device),
-        chosen.name,
-        threads=options.threads or torch.get_num_threads(),
-        steps=options.steps or (10 if on_gpu else 1),
-        machine=machine,
-    )
-    return recipe, setup
+    assert chosen.name != "fp16"
+    return recipe, Setup(recipe, str(device), chosen.name, threads=options.threads or torch.get_num_threads(), steps=1)
+
+
+def _timed(options: Timing, numbers: plan.Overrides) -> tuple[Recipe, Setup]:
+    """As `_setup`, with the steps of a unit."""
+    compare.check_rounds(options.rounds)
+    _at_least_one(steps=options.steps)
+    recipe, setup = _setup(options, numbers)
+    steps = options.steps or (10 if torch.device(setup.device).type == "cuda" else 1)
+    return recipe, dataclasses.replace(setup, steps=steps)
 
 
 def _workers(given: int | None, setup: Setup) -> int:
-    """By default as in `lewel pretrain`: one beside a CPU that computes, else a core each."""
-    return given if given is not None else 1 if setup.device == "cpu" else min(16, compare.cores())
+    """By default as in `lewel pretrain`."""
+    if given is not None and given < 0:
+        raise UserError(f"--workers {given}: must be 0 or more")
+    return default_workers(torch.device(setup.device)) if given is None else given
 
 
 def _at_least_one(**numbers: int | None) -> None:

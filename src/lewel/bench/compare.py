@@ -1,15 +1,15 @@
 """Contenders timed in one run, there and back, with the first one twice: what differs from itself is noise.
 
 A round runs every contender once in their order and once in the reverse (A A' B C C B A' A), so that a machine that
-slows down or speeds up within a round does so for all of them alike. A ratio is that of two contenders' speeds in the
-same round; the median over the rounds is given, with a bootstrap's 95 % interval. A' is A again: its interval should
-hold 1, or the machine was too busy to say anything finer.
+slows down or speeds up steadily does so for all of them alike. A ratio is that of two contenders' speeds in the same
+round; the median over the rounds is given, with a bootstrap's interval: 95 % of many rounds; of 3 or 5 it is their
+range, which holds the true median in 75 or 94 % of cases. A' is A again: its interval should hold 1, and differences
+smaller than it is wide say nothing.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from rich.table import Column, Table
 
+from lewel import parallel
 from lewel.engine import files
 from lewel.errors import UserError
 from lewel.version import __version__
@@ -70,8 +71,7 @@ def interleaved(contenders: Sequence[Contender], rounds: int, warm_up: int = 2) 
     warm_up: units that each does before the first round: compilation, caches, memory.
     Raises UserError for fewer than 3 rounds.
     """
-    if rounds < 3:
-        raise UserError(f"--rounds {rounds}: 3 or more are needed for an interval")
+    check_rounds(rounds)
     first, *others = contenders
     line = [first, replace(first, name=CONTROL), *others]
     for contender in contenders:
@@ -92,6 +92,12 @@ def interleaved(contenders: Sequence[Contender], rounds: int, warm_up: int = 2) 
         Result(contender.name, contender.images, times.ravel().tolist(), float(used) / (2 * rounds), *interval(ratios))
         for contender, times, used, ratios in zip(line, seconds, cpu, speed / speed[0], strict=True)
     ]
+
+
+def check_rounds(rounds: int) -> None:
+    """Raises UserError for fewer than 3."""
+    if rounds < 3:
+        raise UserError(f"--rounds {rounds}: 3 or more are needed for an interval")
 
 
 def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
@@ -142,18 +148,13 @@ def machine() -> dict[str, Any]:
     """What the figures depend on beside the code."""
     return {
         "processor": _processor(),
-        "cores": cores(),
+        "cores": parallel.cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "lewel": __version__,
     }
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

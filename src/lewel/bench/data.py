@@ -16,14 +16,15 @@ from lewel import config
 from lewel.bench import one_file
 from lewel.bench.compare import Contender, Result, interleaved
 from lewel.data import resident
+from lewel.data.decode import DecodeError
 from lewel.data.executor import PILLOW, Executor
 from lewel.data.folder import Files
-from lewel.data.images import Source, evenly, open_images
-from lewel.data.loader import TrainViews, batches
+from lewel.data.images import Source, open_images
+from lewel.data.loader import TrainViews
 from lewel.errors import UserError
 
 SIZE = (500, 375)  # the usual JPEG of ImageNet
-ENDLESS = 10**9
+ENDLESS = 10**9  # steps
 
 
 def measure(data: config.Data, folder: str | None, count: int, rounds: int) -> list[Result]:
@@ -41,32 +42,28 @@ def _contenders(images: Source, data: config.Data, count: int) -> list[Contender
     indices = list(range(count))
     every = {"one file: Pillow by torchvision": _one_file(images, data.image_size)} if isinstance(images, Files) else {}
     every |= {
-        "pillow": _executor(images, data, count, PILLOW),
+        "pillow": _batches(images, data, count, PILLOW),
         "decode alone, by Pillow": lambda: [images.read(index) for index in indices],
         "decode and crops alone": lambda: crops[0, indices],
-        "tensor": _executor(images, data, count, Executor("tensor")),
-        "tensor, compiled": _executor(images, data, count, Executor("tensor", compiled=True)),
+        "tensor": _batches(images, data, count, Executor("tensor")),
+        "tensor, compiled": _batches(images, data, count, Executor("tensor", compiled=True)),
     }
     with suppress(UserError):
         held = resident.hold(images, data, torch.device("cpu"))
-        every |= {"resident": _resident(held, data, count), "resident, compiled": _resident(held, data, count, True)}
+        every |= {
+            "resident": _batches(held, data, count, Executor("resident")),
+            "resident, compiled": _batches(held, data, count, Executor("resident", compiled=True)),
+        }
     return [Contender(name, work, count) for name, work in every.items()]
 
 
-def _executor(images: Source, data: config.Data, count: int, executor: Executor):
-    source = batches(images, data, count, 0, 0, ENDLESS, executor=executor)
-    return lambda: next(source)
-
-
-def _resident(held: resident.Resident, data: config.Data, count: int, compiled: bool = False):
-    source = resident.batches(held, data, count, 0, 0, ENDLESS, compiled=compiled)
+def _batches(images: Source | resident.Resident, data: config.Data, count: int, executor: Executor):
+    source = resident.from_anywhere(images, data, count, 0, 0, ENDLESS, executor=executor)
     return lambda: next(source)
 
 
 def _one_file(images: Files, size: int):
-    module = one_file.load()
-    views = module.TwoViews(Path(images.root), size)
-    views.paths = [Path(images.file(index)) for index in range(len(images))]
+    views = one_file.TwoViews(images, size)
 
     def work() -> list[Tensor]:
         pairs = [views[index] for index in range(len(views))]
@@ -77,12 +74,39 @@ def _one_file(images: Files, size: int):
 
 @contextmanager
 def images_of(folder: str | None, count: int) -> Iterator[Source]:
-    """So many of the folder's images, evenly; of no folder: photographs that are made. Raises UserError for too few."""
+    """So many of the folder's readable images, evenly; of no folder: photographs that are made.
+
+    Says how many unreadable ones it met. Raises UserError for too few.
+    """
     with folder_of(folder, count) as found:
-        images = evenly(open_images(found), count)
-        if len(images) < count:
-            raise UserError(f"--images {count}: {folder} has {len(images)}; give fewer")
-        yield images
+        images = open_images(found)
+        chosen, unreadable = _readable(images, count)
+        if len(chosen) < count:
+            beside = f" and {len(unreadable)} that cannot be read" if unreadable else ""
+            raise UserError(f"--images {count}: {folder} has {len(chosen)}{beside}; give fewer")
+        if unreadable:
+            print(f"{len(unreadable)} images cannot be read and are left out, the last is {unreadable[-1]}")
+        yield images.subset(chosen)
+
+
+def _readable(images: Source, count: int) -> tuple[np.ndarray, list[DecodeError]]:
+    """Indices of at most so many, evenly over all but the unreadable ones that were met; and these."""
+    left, known, errors = np.arange(len(images)), set[int](), list[DecodeError]()
+    while True:
+        chosen = left[np.linspace(0, len(left) - 1, min(count, len(left))).round().astype(np.int64)]
+        bad: list[int] = []
+        for index in chosen.tolist():
+            if index in known:
+                continue
+            try:
+                images.read(index)
+                known.add(index)
+            except DecodeError as error:
+                bad.append(index)
+                errors.append(error)
+        if not bad:
+            return chosen, errors
+        left = np.setdiff1d(left, bad)
 
 
 @contextmanager

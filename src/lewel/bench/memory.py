@@ -20,10 +20,10 @@ class Peak:
     """bytes: the most that the contender's process (on a GPU: its tensors) held, by images in a batch."""
 
     name: str
-    bytes: dict[int, int]
+    bytes: dict[int, float]
 
     @property
-    def most(self) -> int:
+    def most(self) -> float:
         return self.bytes[max(self.bytes)]
 
     @property
@@ -43,7 +43,7 @@ def measure(lines: list[Entrant]) -> list[Peak]:
     return [Peak(line.name, dict(_peak(line, share) for share in (2, 1))) for line in lines]
 
 
-def _peak(line: Entrant, share: int) -> tuple[int, int]:
+def _peak(line: Entrant, share: int) -> tuple[int, float]:
     batch = line.setup.recipe.optimizer.batch_size // share
     setup = replace(line.setup, recipe=_with_batch(line.setup.recipe, batch), steps=1, machine=None)
     process = Apart(line.name, line.make, setup)

@@ -7,7 +7,12 @@ import re
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lewel.data.folder import Files
 from lewel.errors import UserError
 
 NAME = "lewel_in_one_file.py"
@@ -24,6 +29,29 @@ def load() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class TwoViews(Dataset[tuple[Tensor, Tensor]]):
+    """The file's own data set, of these images. A worker that cannot import the file makes it anew."""
+
+    def __init__(self, images: Files, size: int) -> None:
+        self._made_of = images, size
+        self._views = load().TwoViews(Path(images.root), size)
+        self._views.paths = [Path(images.file(index)) for index in range(len(images))]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self._views[index]
+
+
+def seed_worker(worker: int) -> None:
+    """The file's own."""
+    load().seed_worker(worker)
 
 
 _LAYERS = {"0": "hidden", "1": "norm", "3": "out"}

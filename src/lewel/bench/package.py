@@ -13,15 +13,14 @@ from torch import Tensor
 from lewel import build, config
 from lewel.bench import work
 from lewel.bench.apart import Built
+from lewel.bench.data import ENDLESS
 from lewel.data import executor, resident
 from lewel.data.images import open_images
-from lewel.data.loader import batches
 from lewel.engine import memory, precision
 from lewel.engine.loop import Step, place, train
 from lewel.engine.optim import make_optimizer
 from lewel.model.method import Method
 
-ENDLESS = 10**9
 Switch = Literal["kept memory", "channels-last", "folded target"]
 SWITCHES: tuple[Switch, ...] = ("kept memory", "channels-last", "folded target")
 
@@ -46,7 +45,7 @@ class Setup:
 
     recipe: config.Recipe
     device: str
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["fp32", "bf16"]
     threads: int
     steps: int
     machine: work.Machine | None = None
@@ -94,12 +93,11 @@ class _Run:
             pixels = ready_views(self.setup.recipe, self.device)
             return repeat(pixels)
         how = executor.choose(folder.executor, self.device)
-        images = open_images(folder.data, None)
+        images = open_images(folder.data)
         if how.name == "resident":
-            held = resident.hold(images, data, self.device)
-            return resident.batches(held, data, batch_size, 0, 0, ENDLESS, compiled=how.compiled)
-        return iter(
-            batches(images, data, batch_size, 0, 0, ENDLESS, workers=folder.workers, device=self.device, executor=how)
+            images = resident.hold(images, data, self.device)
+        return resident.from_anywhere(
+            images, data, batch_size, 0, 0, ENDLESS, workers=folder.workers, device=self.device, executor=how
         )
 
     def facts(self, machine: work.Machine) -> dict[str, Any]:

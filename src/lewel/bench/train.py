@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,15 +15,19 @@ from lewel.bench.apart import Built, Maker, started
 from lewel.bench.compare import CONTROL, Result, interleaved
 from lewel.bench.package import Setup
 from lewel.bench.peers import OneFile, is_lewel_b
+from lewel.data.folder import Files
+from lewel.data.images import open_images
 
 
 def measure(setup: Setup, executors: Sequence[Literal["pillow", "tensor", "resident"]], rounds: int) -> list[Result]:
-    """The one-file version (where the recipe is LEWEL_B's), the package on files by each executor, and the package on
-    views that are ready: what it would do if data cost nothing."""
+    """The one-file version (where the recipe is LEWEL_B's and the images are files), the package on files by each
+    executor, and the package on views that are ready: what it would do if data cost nothing.
+    """
     assert setup.folder is not None
     makers: dict[str, tuple[Maker, Setup]] = {}
-    if is_lewel_b(setup.recipe):
-        makers["one file"] = (one_file_on_files, setup)
+    if is_lewel_b(setup.recipe) and isinstance(open_images(setup.folder.data), Files):
+        its_own = "bf16" if torch.device(setup.device).type == "cuda" else "fp32"  # as the file has it
+        makers[f"one file, {its_own}"] = (one_file_on_files, setup)
     for executor in executors:
         folder = replace(setup.folder, executor=executor)
         makers[f"lewel, {setup.precision}, {executor}"] = (package.contender, replace(setup, folder=folder))
@@ -40,17 +43,18 @@ def one_file_on_files(setup: Setup) -> Built:
     """`apart.Maker`: the one-file version's own images, loader and step."""
     assert setup.folder is not None
     torch.set_num_threads(setup.threads)
-    device, file = torch.device(setup.device), one_file.load()
+    device, images = torch.device(setup.device), open_images(setup.folder.data)
+    assert isinstance(images, Files)
     peer = OneFile(setup.recipe)
     peer.network.to(device).train()
     loader = torch.utils.data.DataLoader(
-        file.TwoViews(Path(setup.folder.data), setup.recipe.data.image_size),
+        one_file.TwoViews(images, setup.recipe.data.image_size),
         setup.recipe.optimizer.batch_size,
         shuffle=True,
         drop_last=True,
         num_workers=setup.folder.workers,
         pin_memory=device.type == "cuda",
-        worker_init_fn=file.seed_worker,
+        worker_init_fn=one_file.seed_worker,
         persistent_workers=setup.folder.workers > 0,
     )
     source = _endless(loader)

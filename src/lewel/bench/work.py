@@ -103,6 +103,8 @@ def finish(device: torch.device) -> None:
     """Wait until the device has done everything."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def _best(call: Callable[[], object], device: torch.device, tries: int = 8) -> float:

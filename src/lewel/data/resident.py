@@ -22,9 +22,10 @@ from rich.progress import Progress
 from torch import Tensor
 
 from lewel import config
-from lewel.data import crops, tensors
+from lewel.data import crops, loader, tensors
 from lewel.data.decode import DecodeError, printable
 from lewel.data.draws import Draws, draw
+from lewel.data.executor import PILLOW, Executor
 from lewel.data.images import Images, Pixels
 from lewel.data.loader import Normalise, TrainOrder, readable, train_order
 from lewel.errors import UserError
@@ -161,6 +162,26 @@ def batches(
     """
     order = train_order(len(held.columns), batch_size, seed, start_step, total_steps, rank, world)
     return _batches(held, data, order, compiled)
+
+
+def from_anywhere(
+    images: Images | Resident,
+    data: config.Data,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    total_steps: int,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+    executor: Executor = PILLOW,
+) -> Iterator[Batch]:
+    """`batches` of images that are held, `loader.batches` of others. workers, device: for these."""
+    which = (data, batch_size, seed, start_step, total_steps, rank, world)
+    if isinstance(images, Resident):
+        return batches(images, *which, compiled=executor.compiled)
+    return loader.batches(images, *which, workers, device, executor=executor)
 
 
 def _batches(held: Resident, data: config.Data, order: TrainOrder, compiled: bool) -> Iterator[Batch]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import multiprocessing
+import os
 import pickle
 import signal
 import socket
@@ -27,6 +28,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from lewel import parallel
 from lewel.data.images import Images
 from lewel.data.tensors import Colours
 from lewel.errors import UserError
@@ -34,6 +36,7 @@ from lewel.shapes import Skip
 
 log = logging.getLogger(__name__)
 
+MOST = 16  # workers, where nobody says how many
 AHEAD = 2  # orders for each worker: those that are done early begin the next
 TIMEOUT_S = 120.0  # without a further image; TRIES times this must be less than other processes wait for this one
 TRIES = 3  # of one order, before the run stops
@@ -67,6 +70,15 @@ class Views(Protocol):
     images: Images
 
     def __getitem__(self, order: Order) -> Drawn: ...
+
+
+def default_workers(device: torch.device) -> int:
+    """For a CPU that trains one, its other cores compute; for a GPU this process's share of the machine, at most 16."""
+    if device.type == "cpu":
+        return 1
+    cores = parallel.cores()
+    bound = cores < (os.cpu_count() or 1)  # srun has given this process cores of its own
+    return max(1, min(MOST, cores if bound else cores // parallel.processes_here()))
 
 
 def work(
