@@ -25,8 +25,9 @@ from lewel.data.augment import REPLACEMENT, Parameters, permutation, sample, uni
 from lewel.data.decode import DecodeError, printable
 from lewel.data.executor import PILLOW, Executor
 from lewel.data.images import Images, fetched
+from lewel.data.serving import Drawn, Order, Views, reading
 from lewel.data.tensors import Colours
-from lewel.data.workers import TIMEOUT_S, Drawn, Order, Views, reading, work
+from lewel.data.workers import TIMEOUT_S, work
 from lewel.errors import UserError
 from lewel.shapes import Batch, Skip, View
 
