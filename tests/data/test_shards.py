@@ -132,8 +132,8 @@ def test_a_url_gives_the_same(folder: Path, kind: str, request) -> None:
         assert list(open_images(data, "val").names) == list(open_images(folder, "val").names)
     ours, theirs = open_images(url), open_images(folder)
     expected = run(theirs)
-    for workers in (0, 2):
-        assert same(run(ours, workers=workers), expected)
+    for count in (0, 2):
+        assert same(run(ours, workers=count), expected)
     found = list(evaluation_batches(open_images(url, "val"), 16, 3))
     assert same(found, list(evaluation_batches(open_images(folder, "val"), 16, 3)))
 
