@@ -6,7 +6,10 @@ import builtins
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import time
+import warnings
 import zlib
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from PIL import Image, ImageFile
 
 from lewel.data import decode as module
 from lewel.data.decode import DecodeError, decode, printable, rgbx
+
+pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")  # pytest takes back the filters of what it imports
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (12, 8)) -> Image.Image:
@@ -38,6 +43,30 @@ def png_claiming(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     data = chunk(b"IDAT", zlib.compress(bytes(1000)))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+def test_pillows_warnings_are_silenced_without_a_change_of_filters(tmp_path: Path) -> None:
+    """Filters belong to the whole process, and threads decode."""
+    path = tmp_path / "a.png"
+    picture(size=(5, 3)).save(path)
+    assert module._decoded(path, None, lambda *_: warnings.filters) is warnings.filters
+    code = f"""
+import warnings
+from PIL import Image
+from lewel.data.decode import decode
+Image.MAX_IMAGE_PIXELS = 10  # a picture of 15 pixels is warned of
+decode({str(path)!r})
+try:
+    warnings.warn("another one's")
+except UserWarning:
+    print("raised")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-W", "error::RuntimeWarning", "-c", code],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("raised\n", "")
 
 
 # -- shown

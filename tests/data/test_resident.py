@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
+from rich.console import Console
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lewel.config import Data, View
@@ -18,6 +21,7 @@ from lewel.data.executor import Executor
 from lewel.data.folder import Files
 from lewel.data.images import Pixels, Source, open_images
 from lewel.errors import UserError
+from lewel.prepare.commands import pack
 from lewel.shapes import Batch
 
 CPU = torch.device("cpu")
@@ -61,6 +65,28 @@ def assert_equal(ours: list[Batch], theirs: list[Batch]) -> None:
             for left, right in zip(one, two, strict=True):
                 assert left is not None and right is not None
                 assert left.dtype == right.dtype and left.stride() == right.stride() and torch.equal(left, right)
+
+
+# -- held
+
+
+def test_images_at_a_url_are_fetched_together(folder: Path, tmp_path_factory, monkeypatch) -> None:
+    """One request for a chunk; the empty file needs none."""
+    shards, url = tmp_path_factory.mktemp("packed") / "shards", "memory://resident"
+    pack(str(folder), shards, 1e6, 1, Console(quiet=True))
+    for path in shards.iterdir():
+        fsspec.filesystem("memory").pipe_file(f"{url}/{path.name}", path.read_bytes())
+    images, calls, real = open_images(url), [], MemoryFileSystem.cat_ranges
+
+    def counted(self, paths, *rest, **more):
+        calls.append(len(paths))
+        return real(self, paths, *rest, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_ranges", counted)
+    monkeypatch.setattr(resident, "CHUNK", 10)
+    ours, theirs = resident.hold(images, DATA, CPU), resident.hold(open_images(folder), DATA, CPU)
+    assert torch.equal(ours.columns, theirs.columns) and list(ours.unreadable) == list(theirs.unreadable)
+    assert [count for count in calls if count > 1] == [9, 10, 3] and calls.count(1) == 1  # one for the size of all
 
 
 # -- the loader's batches

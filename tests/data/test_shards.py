@@ -9,6 +9,7 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -20,7 +21,7 @@ from PIL import Image
 from rich.console import Console
 
 from lewel.config import Data, View
-from lewel.data import remote, shards
+from lewel.data import remote, shards, workers
 from lewel.data.decode import DecodeError
 from lewel.data.images import Source, evenly, is_divided, open_images, relabelled
 from lewel.data.loader import batches, evaluation_batches
@@ -131,8 +132,8 @@ def test_a_url_gives_the_same(folder: Path, kind: str, request) -> None:
         assert list(open_images(data, "val").names) == list(open_images(folder, "val").names)
     ours, theirs = open_images(url), open_images(folder)
     expected = run(theirs)
-    for workers in (0, 2):
-        assert same(run(ours, workers=workers), expected)
+    for count in (0, 2):
+        assert same(run(ours, workers=count), expected)
     found = list(evaluation_batches(open_images(url, "val"), 16, 3))
     assert same(found, list(evaluation_batches(open_images(folder, "val"), 16, 3)))
 
@@ -163,6 +164,24 @@ def test_many_shards_are_not_all_kept_open(packed: Path, monkeypatch) -> None:
     for index in range(len(images)):
         images.raw([index])
     assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_threads_share_an_open_shard_where_the_system_has_one_position(tmp_path: Path, monkeypatch) -> None:
+    """As on Windows: two calls for one read, and any thread may come in between."""
+    contents = bytes(range(256)) * 16
+    (tmp_path / "shard").write_bytes(contents)
+    seek = os.lseek
+
+    def slowly(*arguments: int) -> None:
+        seek(*arguments)
+        time.sleep(1e-4)
+
+    monkeypatch.delattr(os, "pread")
+    monkeypatch.setattr(os, "lseek", slowly)
+    shard = shards._Open(str(tmp_path / "shard"))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda start: shard.read(start, start + 100), range(0, 4000, 37)))
+    assert found == [contents[start : start + 100] for start in range(0, 4000, 37)]
 
 
 # -- damage
@@ -242,6 +261,11 @@ def test_a_server_that_does_not_answer(memory: str, monkeypatch) -> None:
     with pytest.raises(UserError, match=r"train-00000\d\.tar: no answer in time, 3 times"):
         images.raw([0, 1])
     assert time.monotonic() - began < 2
+
+
+def test_a_worker_may_wait_for_all_tries() -> None:
+    """Else a server that does not answer would show as a worker that is stuck."""
+    assert workers.TIMEOUT_S > remote.TRIES * (remote.TIMEOUT_S + remote.PAUSE_S)
 
 
 def test_a_server_without_ranges_is_an_error(packed: Path, monkeypatch) -> None:

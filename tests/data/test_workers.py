@@ -10,8 +10,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +22,15 @@ import torch
 from PIL import Image
 
 from lewel import config, parallel
-from lewel.data import workers
+from lewel.data import serving, workers
 from lewel.data.loader import batches, evaluation_batches
-from lewel.data.workers import default_workers
+from lewel.data.workers import default_workers, work
 from lewel.errors import UserError
 from lewel.shapes import Batch
 
 DATA = config.Data(16, (config.View(), config.View()))
 LARGE = config.Data(160, (config.View(), config.View()))  # a batch of 8 is 1.2 MB: more than a socket holds
+CPU = torch.device("cpu")
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 
@@ -78,9 +80,10 @@ class OddError(Exception):
 
 
 @pytest.fixture(autouse=True)
-def no_process_is_left() -> Iterator[None]:
+def no_process_and_no_thread_is_left() -> Iterator[None]:
     yield
     assert not multiprocessing.active_children()
+    assert "lewel-receiver" not in [thread.name for thread in threading.enumerate()]
 
 
 def stream(images: Trouble, stop: int = 16, data: config.Data = DATA, workers: int = 2, **more) -> Iterator[Batch]:
@@ -130,18 +133,33 @@ def test_evaluation_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
 
 @linux
-@pytest.mark.parametrize("data", [DATA, LARGE])
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
-def test_all_workers_at_once_with_answers_under_way(name: str, data: config.Data, tmp_path: Path, caplog) -> None:
-    """Small answers lie in the socket whole, large ones are stopped in the middle."""
-    source, found = stream(Trouble("", tmp_path), data=data, timeout_s=0.5), []
+def test_an_end_in_the_middle_of_an_answer(name: str, tmp_path: Path, monkeypatch, caplog) -> None:
+    receive, struck = workers._Process.receive, []
+
+    def late(self: workers._Process) -> serving.Answer:
+        if not struck:
+            struck.append(time.sleep(0.3))  # a socket holds the answer's beginning
+            os.kill(self.process.pid or 0, getattr(signal, name))
+        return receive(self)
+
+    whole = list(stream(Trouble("", tmp_path), stop=6, data=LARGE, workers=0))
+    monkeypatch.setattr(workers._Process, "receive", late)
+    assert all_equal(list(stream(Trouble("", tmp_path), stop=6, data=LARGE, timeout_s=0.5)), whole)
+    assert len(warnings(caplog)) == 1
+
+
+@linux
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
+def test_all_workers_at_once_while_nothing_is_asked_for(name: str, tmp_path: Path, caplog) -> None:
+    source, found = stream(Trouble("", tmp_path), timeout_s=0.5), []
     for batch in source:
         found.append(batch)
         if len(found) in (3, 10):
             time.sleep(0.3)
             for worker in multiprocessing.active_children():
                 os.kill(worker.pid or 0, getattr(signal, name))
-    assert all_equal(found, list(stream(Trouble("", tmp_path), data=data, workers=0)))
+    assert all_equal(found, list(stream(Trouble("", tmp_path), workers=0)))
     assert len(warnings(caplog)) == 4
 
 
@@ -242,6 +260,93 @@ def test_errors_of_the_program_stay_errors_of_the_program(tmp_path: Path) -> Non
     assert "_trouble" in caught.value.__notes__[0]  # where it was raised
     with pytest.raises(RuntimeError, match=r"(?s)_trouble.*OddError: 1 2"):
         list(stream(Trouble("odd bug", tmp_path, times=2)))
+
+
+def test_what_came_before_an_error_is_had_first(tmp_path: Path) -> None:
+    """Order 2 ends in an error long before its turn."""
+    source = work(Numbers(error=2), [(0, [number]) for number in range(9)], 1, CPU)
+    assert next(source).indices.tolist() == [0]
+    time.sleep(0.3)
+    assert next(source).indices.tolist() == [1]
+    with pytest.raises(RuntimeError, match="order 2"):
+        next(source)
+
+
+# -- ahead
+
+
+@dataclass
+class Numbers(serving.Views):
+    """Answers that are their orders, of 4 MB each."""
+
+    images: Trouble = Trouble("", Path())
+    error: int = -1
+
+    def __getitem__(self, order: serving.Order) -> serving.Drawn:
+        if order[1][0] == self.error:
+            raise RuntimeError(f"order {order[1][0]}")
+        pixels = torch.zeros(1, 1, 1024, 1024, 4, dtype=torch.uint8)
+        return serving.Drawn(pixels, (), None, None, torch.tensor(order[1]), [])
+
+
+class Asked:
+    """Orders without an end, and how many were taken."""
+
+    count = 0
+
+    def __iter__(self) -> Iterator[serving.Order]:
+        while True:
+            self.count += 1
+            yield 0, [self.count - 1]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_answers_ahead_are_received_before_they_are_asked_for(count: int, monkeypatch) -> None:
+    """So many and no more; then taking them is no work."""
+    received: list[int] = []
+    receive = workers._Process.receive
+
+    def counted(self: workers._Process) -> serving.Answer:
+        answer = receive(self)
+        received.append(threading.get_ident())
+        return answer
+
+    monkeypatch.setattr(workers._Process, "receive", counted)
+    orders = Asked()
+    source = work(Numbers(), orders, count, CPU)
+    for turn in range(3):
+        assert next(source).indices.tolist() == [turn]
+        wait_until(lambda turn=turn: len(received) == turn + 1 + workers.AHEAD * count)
+    time.sleep(0.2)
+    assert len(received) == orders.count == 3 + workers.AHEAD * count
+    assert set(received).isdisjoint({threading.get_ident()})
+    source.close()
+
+
+def test_a_slow_consumer_is_no_stuck_worker(caplog: pytest.LogCaptureFixture) -> None:
+    source = work(Numbers(), [(0, [number]) for number in range(7)], 2, CPU, timeout_s=0.2)
+    for turn, drawn in enumerate(source):
+        assert drawn.indices.tolist() == [turn]
+        if turn < 2:
+            time.sleep(1)
+    assert turn == 6 and not warnings(caplog)
+
+
+def test_an_error_of_the_orders_is_raised() -> None:
+    def orders() -> Iterator[serving.Order]:
+        yield 0, [0]
+        raise RuntimeError("no more")
+
+    source = work(Numbers(), orders(), 1, CPU)
+    with pytest.raises(RuntimeError, match="no more"):
+        list(source)
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 # -- in order

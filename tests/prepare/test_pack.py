@@ -47,7 +47,7 @@ def packed(source: Path, out: Path, size: float = 20480, workers: int = 2) -> Pa
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != packing.LOCK}
 
 
 # -- what is in them
@@ -165,6 +165,17 @@ pack._add = slowly
 print("begun", flush=True)
 commands.pack(sys.argv[1], Path(sys.argv[2]), 20480, 2, Console(quiet=True))
 """
+
+
+def test_the_file_of_the_lock_is_never_removed(folder: Path, tmp_path: Path) -> None:
+    """Else one process could hold the file that is gone while another one holds the next."""
+    out = tmp_path / "shards"
+    out.mkdir()
+    (out / packing.LOCK).touch()
+    before = (out / packing.LOCK).stat().st_ino
+    for _ in range(2):
+        packed(folder, out)
+        assert (out / packing.LOCK).stat().st_ino == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")

@@ -25,6 +25,10 @@ from PIL.Image import Transpose
 
 T = TypeVar("T")
 
+# Damage is either an error below or nothing that a viewer would report. Once for all: filters belong to the process,
+# and threads that put them on and off for an image of theirs would leave some behind.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 # 512 MiB as RGB. A PNG of a few hundred kilobytes can claim more.
 PIXEL_LIMIT = 2**29 // 3
 
@@ -90,8 +94,7 @@ def rgbx(path: str | os.PathLike[str], content: bytes | None = None) -> UInt8[np
 def _decoded(path: str | os.PathLike[str], content: bytes | None, finished: Callable[[Image.Image, BinaryIO], T]) -> T:
     """What `finished` makes of the image, whose header alone is read, and its file."""
     try:
-        with _opened(path, content) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damage is either an error below or nothing that a viewer would report
+        with _opened(path, content) as file:
             image = Image.open(file, formats=FORMATS)
             if image.width * image.height > PIXEL_LIMIT:
                 raise DecodeError(path, f"claims {image.width} x {image.height} pixels, more than {PIXEL_LIMIT:,}")

@@ -25,8 +25,9 @@ from lewel.data.augment import REPLACEMENT, Parameters, permutation, sample, uni
 from lewel.data.decode import DecodeError, printable
 from lewel.data.executor import PILLOW, Executor
 from lewel.data.images import Images, fetched
-from lewel.data.tensors import Colours
-from lewel.data.workers import TIMEOUT_S, Drawn, Order, Views, reading, work
+from lewel.data.serving import Drawn, Order, Views, reading
+from lewel.data.tensors import Colours, to_device
+from lewel.data.workers import TIMEOUT_S, work
 from lewel.errors import UserError
 from lewel.shapes import Batch, Skip, View
 
@@ -114,9 +115,6 @@ class TrainOrder(Iterable[Order]):
     rank: int = 0
     world: int = 1
 
-    def __len__(self) -> int:
-        return max(0, self.total_steps - self.start_step)
-
     def __iter__(self) -> Iterator[Order]:
         per_epoch = self.n // self.batch_size
         mine = self.batch_size // self.world
@@ -135,9 +133,6 @@ class EvaluationOrder(Iterable[Order]):
 
     n: int
     batch_size: int
-
-    def __len__(self) -> int:
-        return -(-self.n // self.batch_size)
 
     def __iter__(self) -> Iterator[Order]:
         for first in range(0, self.n, self.batch_size):
@@ -272,9 +267,9 @@ def _finish(
         for drawn in source:
             views = tuple(
                 View(
-                    _finished(drawn, number, pixels.to(device, non_blocking=True), normalise, compiled),
-                    None if drawn.boxes is None else drawn.boxes[number].to(device, non_blocking=True),
-                    None if drawn.flips is None else drawn.flips[number].to(device, non_blocking=True),
+                    _finished(drawn, number, to_device(pixels, device), normalise, compiled),
+                    None if drawn.boxes is None else to_device(drawn.boxes[number], device),
+                    None if drawn.flips is None else to_device(drawn.flips[number], device),
                 )
                 for number, pixels in enumerate(drawn.pixels)
             )

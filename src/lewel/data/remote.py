@@ -14,7 +14,7 @@ from lewel.errors import UserError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-TIMEOUT_S = 60.0  # of one try; all tries take less than the loader waits for its workers
+TIMEOUT_S = 30.0  # of one try; all tries take less than the loader waits for its workers
 WHOLE_TIMEOUT_S = 600.0  # the index of ten million images is half a gigabyte
 TRIES, PAUSE_S = 3, 2.0
 _FINAL = (FileNotFoundError, PermissionError, NotImplementedError)  # another try would end alike

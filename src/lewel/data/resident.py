@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,8 +27,9 @@ from lewel.data import crops, loader, tensors
 from lewel.data.decode import DecodeError, printable
 from lewel.data.draws import Draws, draw
 from lewel.data.executor import PILLOW, Executor
-from lewel.data.images import Images, Pixels
+from lewel.data.images import Images, Pixels, fetched
 from lewel.data.loader import Normalise, TrainOrder, readable, train_order
+from lewel.data.tensors import to_device
 from lewel.errors import UserError
 from lewel.shapes import Batch, Skip, View
 
@@ -124,9 +126,9 @@ def _chunks(
         yield from ((first, images.pixels[first : first + CHUNK]) for first in starts)
         return
 
-    def read(index: int) -> np.ndarray:
+    def read(here: Images, index: int) -> np.ndarray:
         try:
-            image = images.read(index)
+            image = here.read(index)
         except DecodeError as error:
             unreadable[index] = Skip(printable(error.path), error.reason)
             return np.zeros((size[1], size[0], 3), np.uint8)
@@ -134,7 +136,8 @@ def _chunks(
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for first in starts:
-            yield first, np.stack(list(pool.map(read, range(first, min(first + CHUNK, len(images))))))
+            chunk = range(first, min(first + CHUNK, len(images)))
+            yield first, np.stack(list(pool.map(partial(read, fetched(images, chunk)), chunk)))
 
 
 def _refuse(images: Images, index: int, size: tuple[int, int], expected: tuple[int, int]) -> NoReturn:
@@ -198,12 +201,11 @@ def _batches(held: Resident, data: config.Data, order: TrainOrder, compiled: boo
         views = []
         for number, view in enumerate(data.views):
             drawn = draw(view, held.size, order.seed, epoch, indices, number)
-            geometry = _to(_geometry(drawn, seen, filters), device)
+            geometry = to_device(_geometry(drawn, seen, filters), device)
             cut = crops.operation(compiled)(held.columns, geometry, filters)
-            steps, *rest = drawn.colours(largest_sigma)
-            coloured = tensors.apply(cut, tensors.Colours(steps, *(_to(part, device) for part in rest)), compiled)
+            coloured = tensors.apply(cut, drawn.colours(largest_sigma), compiled)
             pixels = tensors.normalised(coloured, constants.mean, constants.std, compiled)
-            views.append(View(pixels, _to(drawn.boxes(held.size), device), _to(drawn.flip, device)))
+            views.append(View(pixels, to_device(drawn.boxes(held.size), device), to_device(drawn.flip, device)))
         yield Batch(tuple(views), torch.tensor(seen), skipped)
 
 
@@ -211,9 +213,3 @@ def _geometry(drawn: Draws, seen: list[int], filters: crops.Filters) -> np.ndarr
     left, top, width, height = drawn.crops.T
     across, down = filters.rows(width, drawn.flip), filters.rows(height, drawn.vertical_flip)
     return np.stack([np.array(seen), left, across, top, down], axis=1)
-
-
-def _to(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
-    """To the device, without waiting for it: a GPU reads pinned memory when its turn comes."""
-    host = torch.as_tensor(values)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)

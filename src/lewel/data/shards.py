@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -140,14 +141,16 @@ class _Open:
     """An open shard; closed when the last who reads from it is done."""
 
     def __init__(self, path: str) -> None:
+        self.lock = Lock()
         self.handle = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
 
     def read(self, start: int, end: int) -> bytes:
         """Without moving the file's position, which forked workers share."""
         if hasattr(os, "pread"):
             return os.pread(self.handle, end - start, start)
-        os.lseek(self.handle, start, os.SEEK_SET)  # Windows, where no worker is forked
-        return os.read(self.handle, end - start)
+        with self.lock:  # Windows, where no worker is forked; but threads read at once
+            os.lseek(self.handle, start, os.SEEK_SET)
+            return os.read(self.handle, end - start)
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):

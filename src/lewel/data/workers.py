@@ -9,30 +9,23 @@ sockets: nothing lies in /dev/shm, which containers keep small.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import multiprocessing
 import os
 import pickle
 import signal
 import socket
-import traceback
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
-from itertools import islice
 from multiprocessing import connection, util
-from typing import NamedTuple, Protocol, runtime_checkable
-from weakref import WeakSet
+from threading import Condition, Thread, current_thread
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
 
 from lewel import parallel
-from lewel.data.images import Images
-from lewel.data.tensors import Colours
+from lewel.data import serving
+from lewel.data.serving import Answer, Drawn, Order, Views
 from lewel.errors import UserError
-from lewel.shapes import Skip
 
 log = logging.getLogger(__name__)
 
@@ -41,35 +34,6 @@ AHEAD = 2  # orders for each worker: those that are done early begin the next
 TIMEOUT_S = 120.0  # without a further image; TRIES times this must be less than other processes wait for this one
 TRIES = 3  # of one order, before the run stops
 END_S = 5.0  # for the system to take a killed process away
-
-Order = tuple[int, list[int]]  # an epoch, and images of it
-
-
-class Drawn(NamedTuple):
-    """What a worker sends: v views of b images, with the geometry of the augmented ones.
-
-    pixels: RGB, or RGB and a byte of padding where there are colours left to do.
-    colours: of each view, what the main process has to do to the pixels; empty where nothing is left to do.
-    """
-
-    pixels: UInt8[Tensor, "v b h w c"]
-    colours: tuple[Colours, ...]
-    boxes: Float[Tensor, "v b 4"] | None
-    flips: Bool[Tensor, "v b"] | None
-    indices: Int[Tensor, " b"]
-    skipped: list[Skip]
-
-
-Answer = Drawn | Exception
-
-
-@runtime_checkable
-class Views(Protocol):
-    """What a worker runs: from an order to views of `images`; calls `reading` with each image before it is read."""
-
-    images: Images
-
-    def __getitem__(self, order: Order) -> Drawn: ...
 
 
 def default_workers(device: torch.device) -> int:
@@ -88,50 +52,141 @@ def work(
 
     device: where the answers go; pixels are pinned for CUDA. timeout_s: a worker that begins no further image for so
     long is stuck. A worker that was killed or is stuck is replaced, with a warning, and its answers are the same.
-    The workers end with the generator. Raises UserError when TRIES of them fail at one order, or none can be started.
+    A thread receives and pins what is done before its turn. Workers and thread end with the generator. Raises
+    UserError when TRIES of them fail at one order, or none can be started.
     """
     if workers == 0:
         yield from (views[order] for order in orders)
         return
     with ExitStack() as opened:
         pool = [opened.enter_context(closing(_Worker(views, timeout_s))) for _ in range(workers)]
-        for answer in _in_order(pool, enumerate(orders)):
+        for answer in opened.enter_context(closing(_Receiver(pool, orders, device))):
             if isinstance(answer, Exception):
                 raise answer
-            yield answer._replace(pixels=answer.pixels.pin_memory()) if device.type == "cuda" else answer
+            yield answer
 
 
 # -- in the main process
 
 
-def _in_order(pool: list[_Worker], orders: Iterator[tuple[int, Order]]) -> Iterator[Answer]:
-    """The answers in order, although whoever is free gets the next order; at most AHEAD times the pool is under way."""
-    turn, answers = 0, dict[int, Answer]()
-    while True:
-        busy = [worker for worker in pool if worker.number is not None]
-        free = [worker for worker in pool if worker.number is None][: AHEAD * len(pool) - len(busy) - len(answers)]
-        for worker in free:
-            for number, order in islice(orders, 1):
-                worker.ask(number, order)
-                busy.append(worker)
-        if turn in answers:
-            yield answers.pop(turn)
-            turn += 1
-        elif busy:
-            for worker in _ready(busy):
-                answers |= worker.answer()
-        else:
-            return
+class _Receiver:
+    """A thread that takes the answers as they come, pins them, and gives whoever is free the next order.
 
+    The caller's thread starts processes, never this one: a fork in the midst of the caller's work copies its locks.
+    A worker that failed (`error` is set) is the caller's until it is replaced; every other one is the thread's.
+    """
 
-def _ready(busy: list[_Worker]) -> list[_Worker]:
-    """Those that have sent something, or their end. The others are told how long that took, when none has."""
-    step = min(1.0, busy[0].timeout_s / 4)
-    ready = connection.wait([worker.process.socket for worker in busy], step)
-    if not ready:
+    def __init__(self, pool: list[_Worker], orders: Iterable[Order], device: torch.device) -> None:
+        self.pool, self.orders = list(pool), enumerate(orders)
+        self.gpu = torch.device("cuda", torch.cuda.current_device()) if device == torch.device("cuda") else device
+        self.answers: dict[int, Answer] = {}
+        self.turn, self.asked, self.all_asked = 0, 0, False
+        self.closed, self.error = False, None
+        self.changed = Condition()
+        self.woken, self.bell = socket.socketpair()
+        self.bell.setblocking(False)
+        self.thread = Thread(target=self._run, name="lewel-receiver", daemon=True)
+        self.thread.start()
+        self.close = util.Finalize(None, self._end, exitpriority=1)  # before the processes' own end
+
+    def __iter__(self) -> Iterator[Answer]:
+        """The answers in order."""
+        while True:
+            self._replace_failed()
+            with self.changed:
+                self.changed.wait_for(self._is_news, 1.0)  # Windows: Ctrl-C does not end a wait
+                if self.turn not in self.answers:
+                    if self.error is not None:
+                        raise self.error
+                    if self._is_all():
+                        return
+                    continue
+                answer = self.answers.pop(self.turn)
+                self.turn += 1
+            self._wake()
+            yield answer
+
+    def _is_news(self) -> bool:
+        failed = any(worker.error is not None for worker in self.pool)
+        return self.turn in self.answers or failed or self.error is not None or self._is_all()
+
+    def _is_all(self) -> bool:
+        return self.all_asked and self.turn == self.asked
+
+    def _replace_failed(self) -> None:
+        for worker in [worker for worker in self.pool if worker.error is not None]:
+            last = worker.replace()
+            with self.changed:
+                if last is not None and worker.number is not None:
+                    self.answers[worker.number] = last
+                    self.pool.remove(worker)
+            self._wake()
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # it has enough to wake up from
+            self.bell.send(b"!")
+
+    def _end(self) -> None:
+        self.closed = True
+        for worker in self.pool:
+            worker.process.process.kill()  # an answer that is under way ends
+        self._wake()
+        if current_thread() is not self.thread:  # which may collect the garbage
+            self.thread.join()
+        self.woken.close()
+        self.bell.close()
+
+    # -- in the thread
+
+    def _run(self) -> None:
+        try:
+            if self.gpu.type == "cuda":
+                torch.cuda.set_device(self.gpu)  # a thread's own
+            while not self.closed:
+                self._hand_out()
+                self._receive()
+        except BaseException as error:
+            self.error = error
+        with self.changed:
+            self.changed.notify()
+
+    def _hand_out(self) -> None:
+        """At most AHEAD times the pool are under way or wait for their turn."""
+        with self.changed:
+            free = [worker for worker in self.pool if worker.number is None]
+            room = (AHEAD - 1) * len(self.pool) + len(free) - len(self.answers)
+        free = free[: max(0, room)]
+        given = list(zip(free, self.orders, strict=False))
+        for worker, (number, order) in given:
+            worker.ask(number, order)
+        with self.changed:
+            self.asked += len(given)
+            self.all_asked = len(given) < len(free) or self.all_asked
+            self.changed.notify()
+
+    def _receive(self) -> None:
+        """What has been sent, or the ends of processes. The busy are told how long that took, when nothing has."""
+        with self.changed:
+            busy = [worker for worker in self.pool if worker.number is not None and worker.error is None]
+        step = min(1.0, busy[0].timeout_s / 4) if busy else None
+        ready = connection.wait([self.woken, *(worker.process.socket for worker in busy)], step)
+        if self.woken in ready:
+            self.woken.recv(4096)
         for worker in busy:
-            worker.waited(step)
-    return [worker for worker in busy if worker.process.socket in ready]
+            if not ready and step is not None:
+                worker.waited(step)
+            elif worker.process.socket in ready:
+                found = {number: _pinned(answer, self.gpu) for number, answer in worker.answer().items()}
+                with self.changed:
+                    self.answers |= found
+        with self.changed:
+            self.changed.notify()
+
+
+def _pinned(answer: Answer, device: torch.device) -> Answer:
+    if device.type != "cuda" or isinstance(answer, Exception):
+        return answer
+    return answer._replace(pixels=answer.pixels.pin_memory())
 
 
 class _Worker:
@@ -142,6 +197,7 @@ class _Worker:
         self.number: int | None = None  # of the order that it has
         self.order: Order = (0, [])
         self.failures = 0  # at this order
+        self.error: Exception | None = None  # what its process failed by
         self.process = self._start()
 
     def ask(self, number: int, order: Order) -> None:
@@ -149,12 +205,12 @@ class _Worker:
         self._send()
 
     def answer(self) -> dict[int, Answer]:
-        """By number; empty when the process failed and another one begins anew. Raises UserError for the last try."""
+        """By number; empty when the process failed."""
         assert self.number is not None
         try:
             found = {self.number: self.process.receive()}
         except (EOFError, OSError, pickle.UnpicklingError) as error:
-            self._replace(error)
+            self.error = error
             return {}
         self.number = None
         return found
@@ -165,7 +221,7 @@ class _Worker:
             self.seen, self.silent_s = self.process.progress[1], 0.0
         self.silent_s += seconds
         if self.silent_s >= self.timeout_s:
-            self._replace(TimeoutError())
+            self.error = TimeoutError()
 
     def close(self) -> None:
         self.process.end()
@@ -180,22 +236,24 @@ class _Worker:
         except OSError as error:
             raise UserError(f"no data worker can be started ({error.strerror}); use fewer --workers") from error
 
-    def _replace(self, error: Exception) -> None:
-        """Put another process in the place of one that failed, or raise UserError."""
-        happened, advice = self.process.failure(error)
+    def replace(self) -> UserError | None:
+        """Put another process in the place of the one that failed; after the last try, why not."""
+        assert self.error is not None
+        happened, advice = self.process.failure(self.error)
         index, begun = self.process.progress
         idle = "between two batches" if begun else "at its start"
         image = f"while reading {self.views.images.path(index)}" if index >= 0 else idle
         self.failures += 1
         if self.failures == TRIES:
-            raise UserError(f"{happened} {image}, the last of {TRIES} in a row; {advice}") from error
+            last = UserError(f"{happened} {image}, the last of {TRIES} in a row; {advice}")
+            last.__cause__ = self.error
+            return last
         log.warning("%s %s; another one does its work again", happened, image)
         self.process.end()
         self.process = self._start()
         self._send()
-
-
-_ours: WeakSet[socket.socket] = WeakSet()  # the main process's ends of all sockets
+        self.error = None
+        return None
 
 
 class _Process:
@@ -206,8 +264,10 @@ class _Process:
         self.progress = multiprocessing.RawArray("q", [-1, 0])
         self.socket, theirs = socket.socketpair()
         with theirs:
-            _ours.add(self.socket)
-            self.process = multiprocessing.Process(target=_serve, args=(views, theirs, self.progress), daemon=True)
+            serving.ours.add(self.socket)
+            self.process = multiprocessing.Process(
+                target=serving.serve, args=(views, theirs, self.progress), daemon=True
+            )
             self.process.start()
         self.socket.settimeout(timeout_s)
         self.answers = self.socket.makefile("rb")
@@ -240,59 +300,3 @@ def _end(process: multiprocessing.Process, *ends) -> None:
     process.join(END_S)
     for end in ends:
         end.close()
-
-
-# -- in a worker
-
-_progress = (ctypes.c_longlong * 2)(-1, 0)
-
-
-def reading(index: int) -> None:
-    """Say that this process begins with an image, so that the main process can name it and knows that work goes on."""
-    _progress[0] = index
-    _progress[1] += 1
-
-
-def _serve(views: Views, theirs: socket.socket, progress: ctypes.Array[ctypes.c_longlong]) -> None:
-    """A worker's life: answer orders until the main process is gone or kills it."""
-    global _progress
-    _progress = progress
-    _leave_signals_to_the_parent()
-    for ours in list(_ours):  # after a fork they are open here too, and no other worker would see the parent's end
-        if ours.fileno() >= 0:
-            socket.close(ours.detach())
-    torch.set_num_threads(1)
-    orders, answers = theirs.makefile("rb"), theirs.makefile("wb")
-    with suppress(EOFError, ConnectionError):
-        while True:
-            answer = _answer(views, pickle.load(orders))
-            _progress[0] = -1
-            _Pickler(answers, pickle.HIGHEST_PROTOCOL).dump(answer)
-            answers.flush()
-
-
-def _leave_signals_to_the_parent() -> None:
-    """A terminal or a scheduler signals the whole group; the parent finishes its step and needs the workers for it."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-
-
-def _answer(views: Views, order: Order) -> Answer:
-    try:
-        return views[order]
-    except Exception as error:
-        text = "".join(traceback.format_exception(error))
-        error.add_note(f"in a data worker:\n{text}")
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            return RuntimeError(text)
-        return error
-
-
-class _Pickler(pickle.Pickler):
-    """Tensors as their numbers: torch's own way sends a handle that is worth nothing without its sender."""
-
-    def reducer_override(self, value: object):
-        return (torch.from_numpy, (value.numpy(),)) if isinstance(value, Tensor) else NotImplemented

@@ -47,17 +47,11 @@ class StopRequest:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._process:
-            _leave_worker(number)
-        elif self.requested and number == signal.SIGINT and time.monotonic() - self._since > _SAME_KEYPRESS_S:
+            return  # a forked data worker that has just begun: as `lewel.data.serving` has it, they are the parent's
+        if self.requested and number == signal.SIGINT and time.monotonic() - self._since > _SAME_KEYPRESS_S:
             _die(number)
         elif not self.requested:
             self.requested, self._since = True, time.monotonic()
-
-
-def _leave_worker(number: int) -> None:
-    """In a forked data worker, which inherits the handler: a Ctrl-C is the parent's affair, the others end it."""
-    if number != signal.SIGINT:
-        _die(number)
 
 
 def _die(number: int) -> None:

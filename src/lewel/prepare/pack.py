@@ -30,7 +30,7 @@ from lewel.engine import files as disk
 from lewel.errors import UserError
 from lewel.prepare.shard_plan import Plan, Shard
 
-LOCK = ".lewel-pack.lock"
+LOCK = ".lewel-pack.lock"  # stays: who removes it may do so while another one waits for it
 THREADS, CHUNK = 16, 1000  # that ask for the files' sizes, so many at a time: they wait for a disk or a network
 Advance = Callable[[int], None]
 Sums = dict[str, np.ndarray]  # of each part the CRC-32 of every image, (n,) uint32
@@ -79,6 +79,7 @@ def pack(plan: Plan, out: Path, workers: int, advance: Advance) -> bool:
     with ExitStack() as held:
         try:
             out.mkdir(parents=True, exist_ok=True)
+            _refuse_others(plan, out)
             free = held.enter_context(disk.locked(out / LOCK))
         except OSError as error:
             raise _cannot_write(out, error) from error
@@ -87,7 +88,6 @@ def pack(plan: Plan, out: Path, workers: int, advance: Advance) -> bool:
         there = _there(plan, out)
         known = _known_sums(plan, out)
         if known is not None and len(there) == len(plan.shards):
-            (out / LOCK).unlink(missing_ok=True)
             return False
         missing = sum(shard.total for shard in plan.shards if shard.name not in there)
         if (room := shutil.disk_usage(out).free) < missing:
@@ -97,17 +97,26 @@ def pack(plan: Plan, out: Path, workers: int, advance: Advance) -> bool:
             disk.replace(out / index.OF_SHARDS, index.to_bytes(_packed(plan, sums)))
         except OSError as error:
             raise _cannot_write(out, error) from error
-        (out / LOCK).unlink(missing_ok=True)
         return True
 
 
 # -- what is there
 
 
+def _refuse_others(plan: Plan, out: Path) -> None:
+    """Raises UserError where something else lies in the folder; before anything is written there."""
+    ours = {index.OF_SHARDS, *(shard.name for shard in plan.shards)}
+    if others := sorted(name for name in os.listdir(out) if name not in ours and not name.startswith(".")):
+        raise UserError(
+            f"--out {printable(out)} holds other things ({printable(others[0])}), or shards of other images or of "
+            "another --shard-size; give a new folder"
+        )
+
+
 def _there(plan: Plan, out: Path) -> set[str]:
     """The names of the shards that are there whole; half ones of a killed process are removed."""
     planned = {shard.name: shard.total for shard in plan.shards}
-    there, foreign = set(), []
+    there = set()
     for entry in sorted(out.iterdir()):
         if entry.name in planned:
             if (size := entry.stat().st_size) != planned[entry.name]:
@@ -117,14 +126,6 @@ def _there(plan: Plan, out: Path) -> set[str]:
             there.add(entry.name)
         elif (half := _HALF.fullmatch(entry.name)) and half[1] in (*planned, index.OF_SHARDS):
             entry.unlink()
-        elif entry.name != index.OF_SHARDS and not entry.name.startswith("."):
-            foreign.append(entry.name)
-    if foreign:
-        (out / LOCK).unlink(missing_ok=True)
-        raise UserError(
-            f"--out {printable(out)} holds other things ({printable(foreign[0])}), or shards of other images or of "
-            "another --shard-size; give a new folder"
-        )
     return there
 
 

@@ -1,0 +1,104 @@
+"""What a data worker does: it answers orders, one after the other, until the main process is gone or kills it."""
+
+from __future__ import annotations
+
+import ctypes
+import pickle
+import signal
+import socket
+import traceback
+from contextlib import suppress
+from typing import NamedTuple, Protocol, runtime_checkable
+from weakref import WeakSet
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from lewel.data.images import Images
+from lewel.data.tensors import Colours
+from lewel.shapes import Skip
+
+Order = tuple[int, list[int]]  # an epoch, and images of it
+
+
+class Drawn(NamedTuple):
+    """What a worker sends: v views of b images, with the geometry of the augmented ones.
+
+    pixels: RGB, or RGB and a byte of padding where there are colours left to do.
+    colours: of each view, what the main process has to do to the pixels; empty where nothing is left to do.
+    """
+
+    pixels: UInt8[Tensor, "v b h w c"]
+    colours: tuple[Colours, ...]
+    boxes: Float[Tensor, "v b 4"] | None
+    flips: Bool[Tensor, "v b"] | None
+    indices: Int[Tensor, " b"]
+    skipped: list[Skip]
+
+
+Answer = Drawn | Exception
+
+
+@runtime_checkable
+class Views(Protocol):
+    """What a worker runs: from an order to views of `images`; calls `reading` with each image before it is read."""
+
+    images: Images
+
+    def __getitem__(self, order: Order) -> Drawn: ...
+
+
+ours: WeakSet[socket.socket] = WeakSet()  # the main process's ends of all sockets
+_progress = (ctypes.c_longlong * 2)(-1, 0)
+
+
+def reading(index: int) -> None:
+    """Say that this process begins with an image, so that the main process can name it and knows that work goes on."""
+    _progress[0] = index
+    _progress[1] += 1
+
+
+def serve(views: Views, theirs: socket.socket, progress: ctypes.Array[ctypes.c_longlong]) -> None:
+    """A worker's life: answer orders until the main process is gone or kills it."""
+    global _progress
+    _progress = progress
+    _leave_signals_to_the_parent()
+    for end in list(ours):  # after a fork they are open here too, and no other worker would see the parent's end
+        if end.fileno() >= 0:
+            socket.close(end.detach())
+    torch.set_num_threads(1)
+    orders, answers = theirs.makefile("rb"), theirs.makefile("wb")
+    with suppress(EOFError, ConnectionError):
+        while True:
+            answer = _answer(views, pickle.load(orders))
+            _progress[0] = -1
+            _Pickler(answers, pickle.HIGHEST_PROTOCOL).dump(answer)
+            answers.flush()
+
+
+def _leave_signals_to_the_parent() -> None:
+    """A terminal or a scheduler signals the whole group; the parent finishes its step and needs the workers for it."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _answer(views: Views, order: Order) -> Answer:
+    try:
+        return views[order]
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))
+        error.add_note(f"in a data worker:\n{text}")
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            return RuntimeError(text)
+        return error
+
+
+class _Pickler(pickle.Pickler):
+    """Tensors as their numbers: torch's own way sends a handle that is worth nothing without its sender."""
+
+    def reducer_override(self, value: object):
+        return (torch.from_numpy, (value.numpy(),)) if isinstance(value, Tensor) else NotImplemented
