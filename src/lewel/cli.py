@@ -183,7 +183,7 @@ def bench_cost(
 
     Args:
         data: folder of images; by default views that are ready, so without waiting for data
-        workers: processes that decode and augment; by default as in `lewel pretrain`
+        workers: processes that decode and augment, with --data; by default as in `lewel pretrain`
         vary_dim: other values of d, the number of maps; the flag without a value: none
         vary_groups: other values of h, the groups of channels; the flag without a value: none
     """

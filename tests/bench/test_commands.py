@@ -100,6 +100,8 @@ def test_numbers_are_checked_before_anything_is_built(folder: Path, monkeypatch:
         commands.bench_train(OPTIONS, SMALL, str(folder), -1, ("pillow",))
     with pytest.raises(UserError, match="--workers -1: must be 0 or more"):
         commands.bench_cost(OPTIONS, SMALL, str(folder), -1, (), ())
+    with pytest.raises(UserError, match=r"--workers 2: .*--data"):
+        commands.bench_cost(OPTIONS, SMALL, None, 2, (), ())
 
 
 def test_only_what_is_timed_has_rounds_and_steps_and_none_has_fp16(capsys) -> None:

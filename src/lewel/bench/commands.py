@@ -117,6 +117,8 @@ def bench_cost(
     """Raises UserError as `bench_step`; --recipe tells the setting: in1k_100ep of lewel_b_in1k_100ep."""
     recipe, setup = _timed(options, numbers)
     suffix = cost.suffix(recipe.name)
+    if folder is None and workers is not None:
+        raise UserError(f"--workers {workers}: they read images, give --data too, or leave it out")
     numbers = dataclasses.replace(numbers, batch_size=recipe.optimizer.batch_size)
     if folder is not None:
         steps_per_epoch(len(open_images(folder)), recipe.optimizer.batch_size)
