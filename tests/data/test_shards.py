@@ -6,6 +6,9 @@ import functools
 import http.server
 import os
 import pickle
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -209,7 +212,7 @@ def test_a_shard_that_is_cut_or_missing_at_a_url(memory: str, packed: Path) -> N
     system.rm(shard)
     with pytest.raises(UserError, match=r"train-000001\.tar: no such file"):
         open_images(memory)
-    with pytest.raises(UserError, match=r"nowhere/shards\.safetensors: no such file"):
+    with pytest.raises(UserError, match=r"^--data memory://nowhere/shards\.safetensors: no such file; check the"):
         open_images("memory://nowhere")
 
 
@@ -247,7 +250,7 @@ def test_a_server_that_fails_now_and_then_is_asked_again(server: str, folder: Pa
     Ranges.broken = 2
     assert images.raw([3])[0] == Path(open_images(folder).file(3)).read_bytes()
     Ranges.broken = 1000
-    with pytest.raises(UserError, match=r"/train-00000\d\.tar: .*503"):
+    with pytest.raises(UserError, match=r"^--data http://.*/train-00000\d\.tar: .*503.*; 3 tries; see whether"):
         images.raw([3])
     assert Ranges.broken == 1000 - remote.TRIES
 
@@ -258,7 +261,7 @@ def test_a_server_that_does_not_answer(memory: str, monkeypatch) -> None:
     images = open_images(memory)
     monkeypatch.setattr(MemoryFileSystem, "cat_ranges", lambda *_, **__: time.sleep(5))
     began = time.monotonic()
-    with pytest.raises(UserError, match=r"train-00000\d\.tar: no answer in time, 3 times"):
+    with pytest.raises(UserError, match=r"^--data memory:.*train-00000\d\.tar: no answer in time; 3 tries; see"):
         images.raw([0, 1])
     assert time.monotonic() - began < 2
 
@@ -284,5 +287,13 @@ class QuietFiles(http.server.SimpleHTTPRequestHandler):
 
 
 def test_a_protocol_that_is_not_there() -> None:
-    with pytest.raises(UserError, match=r"nowhere://bucket/shards\.safetensors: Protocol not known: nowhere"):
+    with pytest.raises(UserError, match=r"^--data nowhere://bucket/.*: Protocol not known: nowhere; allowed are s3://"):
         open_images("nowhere://bucket")
+
+
+@pytest.mark.parametrize(("url", "package"), [("s3://bucket", "s3fs"), ("https://host/folder", "aiohttp")])
+def test_a_package_that_is_not_there(url: str, package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from lewel.data import images; images.open_images({url!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = done.stderr.splitlines()[-1]
+    assert re.fullmatch(rf"lewel\.errors\.UserError: --data {url}/.*{package}.*; pip install 'lewel\[remote\]'", said)

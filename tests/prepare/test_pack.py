@@ -247,8 +247,13 @@ def test_wrong_sources(folder: Path, tmp_path: Path) -> None:
         packed(out, tmp_path / "again")
     with pytest.raises(UserError, match="is a file; give a folder"):
         packed(folder, out / "train-000000.tar")
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match=f"^{tmp_path}/nowhere: no such folder"):
         packed(tmp_path / "nowhere", tmp_path / "again")
+    with pytest.raises(UserError, match=f"^{tmp_path}/nowhere: no such folder"):
+        make_index(str(tmp_path / "nowhere"), tmp_path / "index.safetensors", CONSOLE)
+    (out / "shards.safetensors").write_bytes(b"no index")
+    with pytest.raises(UserError, match=r"^--out .*/shards\.safetensors is not an index"):
+        packed(folder, out)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")

@@ -17,6 +17,8 @@ T = TypeVar("T")
 TIMEOUT_S = 30.0  # of one try; all tries take less than the loader waits for its workers
 WHOLE_TIMEOUT_S = 600.0  # the index of ten million images is half a gigabyte
 TRIES, PAUSE_S = 3, 2.0
+INSTALLED_WITH_EXTRA = ("s3", "s3a", "http", "https")
+EXTRA = "; pip install 'lewel[remote]'"
 _FINAL = (FileNotFoundError, PermissionError, NotImplementedError)  # another try would end alike
 
 
@@ -59,7 +61,7 @@ def read(ranges: Sequence[Range]) -> list[bytes]:
         found |= zip(missing, _fetched(missing), strict=True)
         for each in missing:
             if isinstance(error := found[each], _FINAL) or (last and isinstance(error, BaseException)):
-                raise UserError(_said(each.url, error)) from error
+                raise _final(each.url, error) from error
         if failed := [each for each in missing if not isinstance(found[each], bytes)]:
             log.warning("%d byte ranges once more: %s", len(failed), _said(failed[0].url, found[failed[0]]))
             time.sleep(PAUSE_S)
@@ -83,8 +85,11 @@ def _opened(urls: Sequence[str]) -> tuple[Any, list[str]]:
     try:
         system, _ = url_to_fs(urls[0])
         paths = {url: url_to_fs(url)[1] for url in set(urls)}
-    except (ImportError, ValueError) as error:  # a protocol that is not installed, or not known
-        raise UserError(f"{urls[0]}: {error}") from error
+    except ImportError as error:
+        ours = urls[0].partition("://")[0] in INSTALLED_WITH_EXTRA  # fsspec's words name the package of every other
+        raise UserError(f"--data {urls[0]}: {error}{EXTRA if ours else ''}") from error
+    except ValueError as error:
+        raise UserError(f"--data {urls[0]}: {error}; allowed are s3://, https:// and what fsspec knows") from error
     return system, [paths[url] for url in urls]
 
 
@@ -94,7 +99,7 @@ def _tried(work: Callable[[], T], url: str, timeout_s: float) -> T:
             return _in_time(work, timeout_s)
         except Exception as error:
             if not left or isinstance(error, _FINAL):
-                raise UserError(_said(url, error)) from error
+                raise _final(url, error) from error
             log.warning("once more: %s", _said(url, error))
             time.sleep(PAUSE_S)
     raise AssertionError("unreachable")
@@ -114,9 +119,19 @@ def _in_time(work: Callable[[], T], timeout_s: float) -> T:
     return future.result(timeout_s)
 
 
+def _final(url: str, error: BaseException) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        advice = "check the address, or copy the shards there again"
+    elif isinstance(error, PermissionError):
+        advice = "check the address and your credentials"
+    else:
+        advice = f"{TRIES} tries; see whether the server answers, then give the same command again"
+    return UserError(f"--data {_said(url, error)}; {advice}")
+
+
 def _said(url: str, error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{url}: no such file"
     if isinstance(error, TimeoutError):
-        return f"{url}: no answer in time, {TRIES} times"
+        return f"{url}: no answer in time"
     return f"{url}: {' '.join(str(error).split()) or type(error).__name__}"

@@ -75,7 +75,7 @@ def _parts(where: str, console: Console) -> dict[str, Files]:
     if remote.is_url(where):
         raise UserError(f"{where}: files at a URL cannot be listed; give a folder")
     found = {}
-    with console.status(f"looking for images in {printable(where)}"):
+    with console.status(f"looking for images in {printable(where)}"), packing.errors_of(""):
         for part, split in PARTS if is_divided(where) else WHOLE:
             images = open_images(where, split)
             if isinstance(images, Shards):

@@ -11,9 +11,9 @@ import re
 import shutil
 import stat
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -141,7 +141,8 @@ def _known_sums(plan: Plan, out: Path) -> Sums | None:
     where = out / index.OF_SHARDS
     if not where.is_file():
         return None
-    found, sums = index.read(str(where)), _no_sums(plan)
+    with errors_of("--out "):
+        found, sums = index.read(str(where)), _no_sums(plan)
     for part, planned in _packed(plan, sums).items():
         images = found.get(part)
         if not isinstance(images, Shards) or not _alike(images, planned):
@@ -150,6 +151,15 @@ def _known_sums(plan: Plan, out: Path) -> Sums | None:
             )
         sums[part] = images.layout.crc.copy()
     return sums
+
+
+@contextmanager
+def errors_of(flag: str) -> Iterator[None]:
+    """Reading data says --data; say `flag` where it is given by that."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(flag + str(error).removeprefix("--data ")) from error
 
 
 def _no_sums(plan: Plan) -> Sums:
