@@ -3,7 +3,7 @@
 #
 #   examples/bench_gpu.sh OUT [PYTHON]     OUT: folder for the results; PYTHON: an interpreter that has lewel
 #
-# `pip install lightly` first, for the comparisons with its BYOL and MoCo. The images are made: nothing is downloaded.
+# `pip install 'lewel[bench]'` first, for the comparisons with its BYOL and MoCo. The images are made: nothing is downloaded.
 set -euo pipefail
 out=${1:?usage: $0 OUT [PYTHON]}
 python=${2:-python}

@@ -188,7 +188,9 @@ def _settings(options: Bench, numbers: plan.Overrides) -> dict[str, Any]:
 
 def _say_who_is_missing(first: str) -> None:
     if first.startswith("lewel"):
-        print("nobody to compare with: the one-file version is LEWEL_B; BYOL and MoCo v2 need `pip install lightly`")
+        print(
+            "nobody to compare with: the one-file version is LEWEL_B; BYOL and MoCo v2 need `pip install 'lewel[bench]'`"
+        )
 
 
 def _show(table: Table, out: Path | None, settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
