@@ -189,7 +189,7 @@ def _settings(options: Bench, numbers: plan.Overrides) -> dict[str, Any]:
 def _say_who_is_missing(first: str) -> None:
     if first.startswith("lewel"):
         print(
-            "nobody to compare with: the one-file version is LEWEL_B; BYOL and MoCo v2 need `pip install 'lewel[bench]'`"
+            "nobody to compare with: the one-file version is LEWEL_B, for BYOL and MoCo v2 `pip install 'lewel[bench]'`"
         )
 
 
