@@ -146,10 +146,10 @@ class OneFile:
 
 class _LightlyByol:
     def __init__(self, recipe: config.Recipe) -> None:
-        from lightly.loss import NegativeCosineSimilarity
-        from lightly.models.modules import heads
-        from lightly.models.utils import deactivate_requires_grad, update_momentum
-        from lightly.utils.lars import LARS
+        from lightly.loss import NegativeCosineSimilarity  # pyright: ignore[reportMissingImports]  # an extra
+        from lightly.models.modules import heads  # pyright: ignore[reportMissingImports]  # an extra
+        from lightly.models.utils import deactivate_requires_grad, update_momentum  # pyright: ignore[reportMissingImports]  # an extra
+        from lightly.utils.lars import LARS  # pyright: ignore[reportMissingImports]  # an extra
 
         ours, shape, width = untrained(recipe), _shape(recipe), recipe.method.terms[0]
         assert width.predictor is not None
@@ -184,9 +184,9 @@ class _LightlyByol:
 
 class _LightlyMoco:
     def __init__(self, recipe: config.Recipe) -> None:
-        from lightly.loss import NTXentLoss
-        from lightly.models.modules import heads
-        from lightly.models.utils import deactivate_requires_grad, update_momentum
+        from lightly.loss import NTXentLoss  # pyright: ignore[reportMissingImports]  # an extra
+        from lightly.models.modules import heads  # pyright: ignore[reportMissingImports]  # an extra
+        from lightly.models.utils import deactivate_requires_grad, update_momentum  # pyright: ignore[reportMissingImports]  # an extra
 
         ours, shape, objective = untrained(recipe), _shape(recipe), recipe.method.terms[0].objective
         backbone = ours.online.encoder
