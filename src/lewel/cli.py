@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lewel.config import Bench, Options, Timing
+from lewel.config import Bench, Evaluation, Options, Timing
 from lewel.errors import UserError, nearest
+from lewel.evaluate.protocols import Changes
 from lewel.plan import Overrides
 
 _Flat = tyro.conf.arg(name="")
@@ -128,6 +129,27 @@ def compare(
     if not runs:
         raise UserError("no run given: lewel compare RUN RUN --out curves.png")
     save_comparison(runs, out)
+
+
+def evaluate(
+    task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")] = "",
+    *,
+    options: Annotated[Evaluation, _Flat] = Evaluation(),  # noqa: B008  (frozen)
+    changes: Annotated[Changes, _Flat] = Changes(),  # noqa: B008
+    list: bool = False,
+) -> None:
+    """What an encoder is worth: kNN, linear, semi-supervised, fine-tuning, faces, by named protocols.
+
+    Args:
+        task: a name from `lewel evaluate --list`
+        list: what tasks there are, one line each
+    """
+    from lewel.evaluate import commands
+
+    if list or not task:
+        commands.list_tasks()
+    else:
+        commands.evaluate(task, options, changes)
 
 
 def bench_step(options: _Timing, numbers: _Numbers, switches: bool = False) -> None:
@@ -269,6 +291,7 @@ COMMANDS = {
     "views": views,
     "maps": maps,
     "compare": compare,
+    "evaluate": evaluate,
     "bench step": bench_step,
     "bench data": bench_data,
     "bench train": bench_train,

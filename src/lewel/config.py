@@ -235,3 +235,20 @@ class Timing(Bench):
 
     rounds: int = 5  # 3 or more; each times every contender twice
     steps: int | None = None  # of a unit of work; by default 1 on a CPU, 10 on a GPU
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `lewel evaluate` measures, on what, and how it is carried out. Each is a flag of it."""
+
+    weights: tuple[str, ...] = ()  # RUN, FILE, random:RUN|ENCODER, timm:NAME, timm:NAME=FILE; several make one table
+    data: str = ""  # class folders with train/ and val/, CSV, CelebA, RAF-DB, AffectNet, CIFAR-10, index, shards
+    out: str = ""  # directory for results.json, tables, pictures; the same command goes on where it stopped
+    split: Literal["given", "auto"] = "given"  # auto: a seeded split of data that is not divided
+    val_share: float = 0.2  # of --split auto
+    group_by: str | None = None  # column of the CSV: images of one value stay on one side of --split auto
+    subset: Path | None = None  # list of file names, for semi-1 and semi-10; by default drawn, class by class
+    seed: int = 0  # of heads, order, augmentation, subset, split and random weights
+    seeds: int = 1  # so many, from --seed on: mean and spread
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    workers: int | None = None  # processes that decode; by default from the number of cores

@@ -67,8 +67,8 @@ def batches(
     fail again and again, and for data in which nearly nothing can be read.
     """
     order = train_order(len(images), batch_size, seed, start_step, total_steps, rank, world)
-    drawn = work(TrainViews(images, data, seed, executor.name), order, workers, torch.device(device), timeout_s)
-    return _finish(drawn, data.mean, data.std, torch.device(device), executor.compiled)
+    views = TrainViews(images, data, seed, executor.name)
+    return in_order(views, order, workers, data.mean, data.std, device, timeout_s, executor.compiled)
 
 
 def evaluation_batches(
@@ -86,8 +86,22 @@ def evaluation_batches(
     An image that cannot be decoded is left out of its batch and named in `skipped`: `indices` says which are there.
     """
     order = EvaluationOrder(len(images), batch_size)
-    drawn = work(CentralViews(images, size), order, workers, torch.device(device), timeout_s)
-    return _finish(drawn, mean, std, torch.device(device))
+    return in_order(CentralViews(images, size), order, workers, mean, std, device, timeout_s)
+
+
+def in_order(
+    views: Views,
+    orders: Iterable[Order],
+    workers: int,
+    mean: config.ImageStats,
+    std: config.ImageStats,
+    device: torch.device | str = "cpu",
+    timeout_s: float = TIMEOUT_S,
+    compiled: bool = False,
+) -> Iterator[Batch]:
+    """What the views make of each order, normalised, on the device: what all the others here are made of."""
+    drawn = work(views, orders, workers, torch.device(device), timeout_s)
+    return _finish(drawn, mean, std, torch.device(device), compiled)
 
 
 # -- which images: in the main process
@@ -188,7 +202,7 @@ class TrainViews(Views):
             for number, each in enumerate(drawn):
                 boxes[number, row], flips[number, row] = each.box(), each.flip
                 parameters[number].append(each)
-        return _as_tensors(pixels, boxes, flips, seen, skipped, self._left(parameters))
+        return as_drawn(pixels, boxes, flips, seen, skipped, self._left(parameters))
 
     def _draw(self, image: Image.Image | np.ndarray, drawn: list[Parameters], out: np.ndarray) -> None:
         """The views of an image, whole or but for their colours, into `out`, (v, h, w, c)."""
@@ -209,22 +223,28 @@ class TrainViews(Views):
 
 @dataclass
 class CentralViews(Views):
-    """From images to their central view; unreadable ones are missing."""
+    """From images to their central view, or the whole of each as a square; unreadable ones are missing."""
 
     images: Images
     size: int
+    whole: bool = False
 
     def __getitem__(self, order: Order) -> Drawn:
         pictures, seen, skipped, images = [], [], [], fetched(self.images, order[1])
         for index in order[1]:
             reading(index)
             try:
-                pictures.append(np.asarray(pillow.resized_center(images.read(index), self.size)))
+                pictures.append(np.asarray(self._view(images.read(index))))
                 seen.append(index)
             except DecodeError as error:
                 skipped.append(Skip(printable(error.path), error.reason))
         pixels = np.stack(pictures)[None] if pictures else np.empty((1, 0, self.size, self.size, 3), np.uint8)
-        return _as_tensors(pixels, None, None, seen, skipped)
+        return as_drawn(pixels, None, None, seen, skipped)
+
+    def _view(self, image: Image.Image) -> Image.Image:
+        if self.whole:
+            return image.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        return pillow.resized_center(image, self.size)
 
 
 def _rotated(pixels: UInt8[np.ndarray, "h w 4"], degrees: float) -> UInt8[np.ndarray, "h w 4"]:
@@ -234,7 +254,7 @@ def _rotated(pixels: UInt8[np.ndarray, "h w 4"], degrees: float) -> UInt8[np.nda
     return np.array(pillow.rotated(image, degrees))
 
 
-def _as_tensors(
+def as_drawn(
     pixels: np.ndarray,
     boxes: np.ndarray | None,
     flips: np.ndarray | None,
@@ -242,6 +262,7 @@ def _as_tensors(
     skipped: list[Skip],
     colours: tuple[Colours, ...] = (),
 ) -> Drawn:
+    """What `Views` answer, from arrays; see `Drawn`."""
     return Drawn(
         torch.from_numpy(pixels),
         colours,

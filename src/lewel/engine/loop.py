@@ -113,7 +113,8 @@ def train(
 
     module: `loss, out = module(*to_inputs(batch))`, on precision.device already (see `place`).
     batches: this process's share of each step, the first one that of `start_step`.
-    schedule: step (from 0) -> learning rate.   scaler: from `precision.scaler()`; fp16 needs it, and its state saved.
+    schedule: step (from 0) -> learning rate, which a group of the optimizer multiplies by its "lr_scale".
+    scaler: from `precision.scaler()`; fp16 needs it, and its state saved.
     accumulate: each batch is cut into so many micro-batches.
     callbacks: called after every step, in order, on every process.
 
@@ -189,7 +190,7 @@ class _Worker:
     def step(self, batch: Any, lr: float, stop_requested: bool) -> _Result:
         _copy(self.snapshot, self.statistics)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)
         loss, outs, images = self._gradients(batch)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])

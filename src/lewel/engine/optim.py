@@ -23,6 +23,11 @@ class LARS(torch.optim.Optimizer):
         v = mu * v + lr * local * (g + a * w)        the rate is inside: a change acts on new terms only
         w = w - v
 
+    and as SimSiam's linear evaluation uses it (LARC around SGD), with rate_inside=False:
+
+        v = mu * v + local * (g + a * w)
+        w = w - lr * v
+
     All in multi-tensor operations; nothing waits for the device.
 
     params: tensors, or groups; a group may set `lr`, `weight_decay`, `momentum`, `trust_coefficient`, `adapt`.
@@ -36,7 +41,9 @@ class LARS(torch.optim.Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         trust_coefficient: float = 0.001,
+        rate_inside: bool = True,
     ) -> None:
+        self.rate_inside = rate_inside
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -71,8 +78,9 @@ class LARS(torch.optim.Optimizer):
         if group["adapt"]:
             torch._foreach_mul_(updates, _local_rates(parameters, gradients, decay, group["trust_coefficient"]))
         torch._foreach_mul_(buffers, group["momentum"])
-        torch._foreach_add_(buffers, updates, alpha=group["lr"])
-        torch._foreach_sub_(parameters, buffers)
+        inside, outside = (group["lr"], 1.0) if self.rate_inside else (1.0, group["lr"])
+        torch._foreach_add_(buffers, updates, alpha=inside)
+        torch._foreach_sub_(parameters, buffers, alpha=outside)
 
     def _buffer(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]

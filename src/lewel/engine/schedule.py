@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 Schedule = Callable[[int], float]
@@ -16,16 +16,17 @@ def warmup_cosine(
     *,
     warmup_epochs: int = 0,
     decay_per: Literal["epoch", "step"] = "epoch",
+    last: float = 0.0,
 ) -> Schedule:
-    """Linear warm-up to `lr`, step by step, then a cosine to 0; returns step (from 0) -> rate.
+    """Linear warm-up to `lr`, step by step, then a cosine to `last`; returns step (from 0) -> rate.
 
     With E epochs of which w warm up, s the step and e = s // steps_per_epoch:
 
         s < w * steps_per_epoch    lr * (s + 1) / (w * steps_per_epoch)
-        decay per epoch            lr * (1 + cos(pi * (e - w) / (E - w))) / 2                 the published runs
+        decay per epoch            last + (lr - last) * (1 + cos(pi * (e - w) / (E - w))) / 2    the published runs
         decay per step             the same with s / steps_per_epoch in the place of e
 
-    Past the last epoch the rate stays at the cosine's end, 0.
+    Past the last epoch the rate stays at the cosine's end.
     """
     warmup_steps = warmup_epochs * steps_per_epoch
 
@@ -34,6 +35,15 @@ def warmup_cosine(
             return lr * (step + 1) / warmup_steps
         epoch = step // steps_per_epoch if decay_per == "epoch" else step / steps_per_epoch
         share = min((epoch - warmup_epochs) / max(epochs - warmup_epochs, 1), 1.0)
-        return lr * 0.5 * (1 + math.cos(math.pi * share))
+        return last + (lr - last) * 0.5 * (1 + math.cos(math.pi * share))
+
+    return rate
+
+
+def steps(lr: float, milestones: Sequence[int], steps_per_epoch: int, factor: float = 0.1) -> Schedule:
+    """`lr`, times `factor` from each of the milestones (epochs, from 0) on; returns step (from 0) -> rate."""
+
+    def rate(step: int) -> float:
+        return lr * factor ** sum(step // steps_per_epoch >= milestone for milestone in milestones)
 
     return rate

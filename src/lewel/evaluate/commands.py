@@ -1,0 +1,25 @@
+"""`lewel evaluate`: the list of tasks, and one of them."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from lewel.config import Evaluation
+from lewel.evaluate.protocols import PROTOCOLS, Changes
+
+
+def list_tasks() -> None:
+    """A line a protocol."""
+    table = Table("task", "what", "numbers from", box=None, pad_edge=False)
+    for name, protocol in PROTOCOLS.items():
+        table.add_row(name, protocol.note, protocol.source)
+    Console().print(table, highlight=False)
+
+
+def evaluate(task: str, options: Evaluation, changes: Changes) -> None:
+    """Run it, print the table, say what was written."""
+    from lewel.evaluate import evaluation
+
+    console = Console()
+    evaluation.describe(evaluation.evaluate(task, options, changes), options.out, console)

@@ -1,0 +1,175 @@
+"""Fine-tuning: encoder and head together, batch norm in train mode, on all labels or on a share of them.
+
+Semi-supervised classification, expressions and attributes are this with other numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lewel.data import loader
+from lewel.data.loader import EvaluationOrder
+from lewel.data.serving import Views
+from lewel.engine.loop import place
+from lewel.errors import UserError
+from lewel.evaluate import metrics, training
+from lewel.evaluate.classification import Outcome
+from lewel.evaluate.face_views import FaceViews
+from lewel.evaluate.job import Job, Values
+from lewel.evaluate.labelled import Labelled
+from lewel.evaluate.linear import CROPS
+from lewel.evaluate.order import Epochs
+from lewel.evaluate.protocols import Finetune
+from lewel.model import batchnorm
+from lewel.model.encoder import Encoder
+from lewel.shapes import Batch
+
+HIDDEN = (512, 256)  # of the head for attributes
+DROPOUT = 0.2
+TEST_BATCH = 256
+
+
+class Classifier(nn.Module):
+    """Head over the encoder's mean features; cross-entropy of classes, binary cross-entropy of attributes."""
+
+    def __init__(self, encoder: Encoder, head: nn.Module, multilabel: bool) -> None:
+        super().__init__()
+        self.encoder, self.head, self.multilabel = encoder, head, multilabel
+
+    def logits(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n"]:
+        return self.head(self.encoder(pixels).mean(dim=(2, 3))).float()
+
+    def forward(
+        self, pixels: Float[Tensor, "b 3 h w"], targets: Shaped[Tensor, "b ..."]
+    ) -> tuple[Float[Tensor, ""], dict[str, Any]]:
+        logits = self.logits(pixels)
+        if self.multilabel:
+            return functional.binary_cross_entropy_with_logits(logits, targets.float()), {}
+        return functional.cross_entropy(logits, targets), {}
+
+
+def evaluate(job: Job) -> Values:
+    """Top-1 and top-5, or the mean accuracy over attributes, of the best evaluation, as published; and of the last."""
+    task, train, val = job.protocol.task, job.data.train, job.data.val
+    assert isinstance(task, Finetune)
+    torch.manual_seed(job.seed)
+    module = place(classifier(job, task, len(train.names)), job.precision.device)
+    targets = torch.from_numpy(train.targets)
+    groups = bn_groups(task)
+    classes = train.targets if task.balanced else None
+    order = Epochs(len(train), task.batch_size, task.epochs, job.seed, multiple=groups, classes=classes)
+    fit = training.Fit(
+        module,
+        optimizer(module, task),
+        training.schedule(task, order.steps_per_epoch),
+        order.steps_per_epoch,
+        lambda start: _batches(job, train, replace(order, start_step=start), augmented=True),
+        lambda batch: (batch.views[0].pixels, targets[batch.indices].to(job.precision.device)),
+        partial(_attributes if task.multilabel else _classes, job, module, val),
+        rank_by := "mean_accuracy" if task.multilabel else "top1",
+    )
+    evaluations, best = training.run(job, fit)
+    if task.multilabel:
+        right = 100 * (best["predicted"] == best["targets"]).mean(axis=0)
+        yield "mean_accuracy", float(right.mean())
+        yield "per_attribute", dict(zip(val.names, right.tolist(), strict=True))
+    else:
+        yield from Outcome(**best).values(val.names)
+    yield f"{rank_by}_last", evaluations[-1][rank_by]
+
+
+def classifier(job: Job, task: Finetune, outputs: int) -> Classifier:
+    """A copy of the encoder with a new head. Raises UserError for weights without a (b, c, h, w) map."""
+    if job.subject.encoder is None:
+        raise UserError(f"{job.protocol.base} fine-tunes CNNs; {job.subject.source} is a {job.subject.name}: take knn-*")
+    encoder = deepcopy(job.subject.encoder).requires_grad_(True)
+    assert job.protocol.image_size is not None
+    encoder.freeze_unused(job.protocol.image_size)
+    head = make_head(job.subject.width, outputs, task)
+    module = batchnorm.convert(Classifier(encoder, head, task.multilabel), bn_groups(task))
+    assert isinstance(module, Classifier)
+    return module
+
+
+def make_head(width: int, outputs: int, task: Finetune) -> nn.Module:
+    """The protocol's head, with its own first weights."""
+    if task.head == "mlp":
+        sizes = [width, *HIDDEN]
+        hidden = [
+            nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.Dropout(DROPOUT), nn.ReLU())
+            for a, b in zip(sizes, HIDDEN, strict=False)
+        ]
+        return nn.Sequential(*hidden, nn.Linear(HIDDEN[-1], outputs))
+    head = nn.Linear(width, outputs)
+    if task.head_init == "normal":
+        nn.init.normal_(head.weight, 0, 0.01)
+        nn.init.zeros_(head.bias)
+    return head
+
+
+def optimizer(module: Classifier, task: Finetune) -> torch.optim.Optimizer:
+    """Two groups: the encoder at its own rate, and the head; all tensors decay."""
+    encoder = [parameter for parameter in module.encoder.parameters() if parameter.requires_grad]
+    groups = [{"params": encoder, "lr_scale": task.lr_encoder / task.lr}, {"params": list(module.head.parameters())}]
+    if task.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=task.lr, weight_decay=task.weight_decay)
+    return torch.optim.SGD(groups, lr=task.lr, momentum=task.momentum, weight_decay=task.weight_decay)
+
+
+def bn_groups(task: Finetune) -> int:
+    """Parts of a batch with statistics of their own; another batch size that has no such parts is one."""
+    if task.bn_images is None or task.batch_size % task.bn_images:
+        return 1
+    return task.batch_size // task.bn_images
+
+
+def _batches(job: Job, part: Labelled, order: Epochs | EvaluationOrder, augmented: bool) -> Iterator[Batch]:
+    task = job.protocol.task
+    assert isinstance(task, Finetune)
+    data = job.numbers(CROPS)
+    face = task.views == "face"
+    views: Views
+    if not augmented:
+        views = loader.CentralViews(part.images, data.image_size, whole=face)
+    elif face:
+        views = FaceViews(part.images, data.image_size, data.mean, job.seed, task.erase)
+    else:
+        views = loader.TrainViews(part.images, data, job.seed)
+    return loader.in_order(views, order, job.workers, data.mean, data.std, job.precision.device)
+
+
+@torch.no_grad()
+def _logits(job: Job, module: Classifier, val: Labelled) -> tuple[Float[Tensor, "n outputs"], Int[Tensor, " n"]]:
+    """Of the images of val that can be read, and which they are; the module is in eval mode, then in train mode again."""
+    rows, indices = [], []
+    module.eval()
+    for batch in _batches(job, val, EvaluationOrder(len(val), TEST_BATCH), augmented=False):
+        with job.precision.autocast():
+            rows.append(module.logits(batch.views[0].pixels))
+        indices.append(batch.indices)
+        job.skipped.extend(skip for skip in batch.skipped if skip not in job.skipped)
+    module.train()
+    return torch.cat(rows).cpu(), torch.cat(indices)
+
+
+def _classes(job: Job, module: Classifier, val: Labelled) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    logits, indices = _logits(job, module, val)
+    outcome = Outcome.of(logits, torch.from_numpy(val.targets)[indices], indices)
+    return {"top1": outcome.top(1), "top5": outcome.top(5)}, outcome.arrays()
+
+
+def _attributes(job: Job, module: Classifier, val: Labelled) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    logits, indices = _logits(job, module, val)
+    truth = torch.from_numpy(val.targets)[indices].bool()
+    arrays = {"images": indices, "targets": truth, "predicted": logits > 0}
+    return {"mean_accuracy": metrics.mean_attributes(logits, truth)}, {k: v.numpy() for k, v in arrays.items()}

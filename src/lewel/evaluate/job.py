@@ -1,0 +1,59 @@
+"""What an evaluation is given, and what it gives: named values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float, Int
+from rich.console import Console
+from torch import Tensor
+
+from lewel import config
+from lewel.engine.precision import Precision
+from lewel.evaluate import features
+from lewel.evaluate.labelled import Divided, Labelled
+from lewel.evaluate.protocols import Protocol
+from lewel.evaluate.subject import Subject
+from lewel.shapes import Skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One protocol on one set of weights with one seed.
+
+    directory: the job's own, for its record and checkpoints.
+    skipped: takes the images that cannot be read; they are left out of val, and replaced in training.
+    """
+
+    protocol: Protocol
+    subject: Subject
+    data: Divided
+    seed: int
+    directory: Path
+    precision: Precision
+    workers: int
+    console: Console
+    skipped: list[Skip]
+    known: dict[Any, Any]  # features that an earlier job has extracted
+
+    def numbers(self, *views: config.View) -> config.Data:
+        """Size and normalisation of the images, with the views of training where there are some."""
+        size = self.protocol.image_size
+        assert size is not None
+        return config.Data(size, views, self.subject.mean, self.subject.std)
+
+    def features(self, part: Labelled) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"]]:
+        """The pooled features of a part's central views, and which images they are of."""
+        key = (self.subject.digest, self.protocol.image_size, self.precision, id(part.images))
+        if key not in self.known:
+            self.known[key] = features.extract(
+                self.subject.features, part.images, self.numbers(), self.precision, self.workers, self.skipped, self.console
+            )
+        return self.known[key]
+
+
+Values = Iterator[tuple[str, Any]]
+Task = Callable[[Job], Values]
