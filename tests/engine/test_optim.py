@@ -12,23 +12,25 @@ from torch import nn
 from lewel.engine.optim import LARS, parameter_groups
 
 
-def scalar_lars(w, grads, lrs, *, mu, decay, trust, adapt):
+def scalar_lars(w, grads, lrs, *, mu, decay, trust, adapt, inside):
     """One tensor as a list of numbers."""
     w, v = list(w), [0.0] * len(w)
     for g, lr in zip(grads, lrs, strict=True):
         wn, gn = math.sqrt(sum(x * x for x in w)), math.sqrt(sum(x * x for x in g))
         local = trust * wn / (gn + decay * wn) if adapt and wn > 0 and gn > 0 else 1.0
-        v = [mu * vi + lr * local * (gi + decay * wi) for vi, gi, wi in zip(v, g, w, strict=True)]
-        w = [wi - vi for wi, vi in zip(w, v, strict=True)]
+        update = [local * (gi + decay * wi) for gi, wi in zip(g, w, strict=True)]
+        v = [mu * vi + (lr if inside else 1) * ui for vi, ui in zip(v, update, strict=True)]
+        w = [wi - (1 if inside else lr) * vi for wi, vi in zip(w, v, strict=True)]
     return w
 
 
+@pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("decay", [0.0, 1.5e-2])
-def test_lars_is_its_equation(decay: float) -> None:
+def test_lars_is_its_equation(decay: float, inside: bool) -> None:
     torch.manual_seed(0)
     starts = [torch.randn(3, 2).double(), torch.randn(5).double(), torch.zeros(2).double(), torch.randn(4).double()]
     adapt = [True, False, True, True]  # the third starts with norm 0, the fourth gets a zero gradient at step 1
-    lrs = [0.3, 4.0, 0.7]  # changes: a rate outside the buffer would show
+    lrs = [0.3, 4.0, 0.7]  # changes: a rate on the wrong side of the buffer would show
     grads = [[torch.randn_like(w) for w in starts] for _ in lrs]
     grads[1][3].zero_()
     params = [nn.Parameter(w.clone()) for w in starts]
@@ -36,7 +38,7 @@ def test_lars_is_its_equation(decay: float) -> None:
         {"params": [params[0], params[2], params[3]], "weight_decay": decay},
         {"params": [params[1]], "weight_decay": 0.0, "adapt": False},
     ]
-    optimizer = LARS(groups, lr=0.0, momentum=0.9, trust_coefficient=0.02)
+    optimizer = LARS(groups, lr=0.0, momentum=0.9, trust_coefficient=0.02, rate_inside=inside)
     for lr, step in zip(lrs, grads, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -52,6 +54,7 @@ def test_lars_is_its_equation(decay: float) -> None:
             decay=decay if adapt[i] else 0.0,
             trust=0.02,
             adapt=adapt[i],
+            inside=inside,
         )
         assert p.flatten().tolist() == pytest.approx(expected, rel=1e-13, abs=1e-14)
 

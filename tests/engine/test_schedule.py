@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lewel.engine.schedule import warmup_cosine
+from lewel.engine.schedule import steps, warmup_cosine
 
 STEPS = 1251
 PUBLISHED = warmup_cosine(3.6, 100, STEPS, warmup_epochs=10)
@@ -36,3 +36,16 @@ def test_without_warmup_it_starts_at_the_peak_and_ends_at_zero() -> None:
     assert schedule(0) == 0.03
     assert schedule(10) == pytest.approx(0.015)
     assert schedule(20) == schedule(25) == 0.0
+
+
+def test_steps_fall_to_a_tenth_at_each_milestone() -> None:
+    rate = steps(0.4, (30, 40), steps_per_epoch=5)
+    assert [rate(step) for step in (0, 149, 150, 199, 200, 249)] == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.004, 0.004])
+
+
+def test_a_cosine_ends_at_its_last_rate() -> None:
+    rate = warmup_cosine(2e-4, 100, 10, warmup_epochs=5, decay_per="step", last=1e-6)
+    assert rate(0) == pytest.approx(2e-4 / 50)
+    assert rate(50) == pytest.approx(2e-4)
+    assert rate(525) == pytest.approx((2e-4 + 1e-6) / 2)  # half way
+    assert rate(1000) == pytest.approx(1e-6)

@@ -272,15 +272,14 @@ def _check(protocol: Protocol, given: dict[str, Any]) -> None:
 def _changed(task: Task, given: dict[str, Any]) -> tuple[Task, list[str]]:
     """The task with other numbers, those that follow from them included, and what was changed as text."""
     own = dataclasses.asdict(task)
-    given = {field: value for field, value in given.items() if value != own[field]}
+    follow = {"lr", "lr_encoder"} if given.get("batch_size", own.get("batch_size")) != own.get("batch_size") else set()
+    given = {field: value for field, value in given.items() if value != own[field] or field in follow}
     told = [f"{field}={value:g}" for field, value in given.items()]
     if isinstance(task, Linear | Finetune):
         if (epochs := given.get("epochs")) is not None:
             given["milestones"] = tuple(round(each * epochs / task.epochs) for each in task.milestones)
             if isinstance(task, Finetune):
                 given["warmup_epochs"] = round(task.warmup_epochs * epochs / task.epochs)
-        if (batch_size := given.get("batch_size")) is not None and "lr" not in given:
-            given["lr"] = task.lr * batch_size / task.batch_size
-        if batch_size is not None and isinstance(task, Finetune) and "lr_encoder" not in given:
-            given["lr_encoder"] = task.lr_encoder * batch_size / task.batch_size
+        for rate in follow & own.keys() - given.keys():
+            given[rate] = own[rate] * given["batch_size"] / task.batch_size
     return replace(task, **given), told

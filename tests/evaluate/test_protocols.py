@@ -1,0 +1,107 @@
+"""Protocols keep their names only while their numbers are theirs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from lewel.errors import UserError
+from lewel.evaluate import protocols
+from lewel.evaluate.protocols import PROTOCOLS, Changes, Finetune, Linear, at_size, get
+
+
+def test_the_published_numbers():
+    byol = PROTOCOLS["linear-byol"].task
+    assert isinstance(byol, Linear)
+    assert (byol.optimizer, byol.lr, byol.batch_size, byol.epochs, byol.milestones) == ("sgd", 0.4, 256, 50, (30, 40))
+    moco = PROTOCOLS["linear-moco"].task
+    assert isinstance(moco, Linear)
+    assert (moco.optimizer, moco.lr, moco.batch_size, moco.epochs, moco.milestones) == ("lars", 3.2, 4096, 90, ())
+    rates = {}
+    for name in ("semi-1", "semi-10"):
+        semi = PROTOCOLS[name].task
+        assert isinstance(semi, Finetune)
+        rates[name] = (semi.lr_encoder, semi.lr, semi.fraction)
+        assert (semi.weight_decay, semi.bn_images, semi.head_init) == (1e-4, 64, "torch")
+    assert rates == {"semi-1": (1e-4, 1.0, 0.01), "semi-10": (0.01, 0.1, 0.1)}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_unchanged_numbers_keep_the_name_and_the_digest(name):
+    changes = Changes(fraction=0.1) if name == "semi" else Changes()
+    protocol = get(name, changes)
+    assert not protocol.changes
+    if name != "semi":
+        assert protocol.facts() == PROTOCOLS[name].facts()
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        (Changes(epochs=5), "linear-byol[epochs=5]"),
+        (Changes(lr=0.4, epochs=50), "linear-byol"),
+        (Changes(batch_size=64), "linear-byol[batch_size=64]"),
+        (Changes(precision="bf16"), "linear-byol[precision=bf16]"),
+        (Changes(lr=0.1, weight_decay=1e-4), "linear-byol[lr=0.1,weight_decay=0.0001]"),
+    ],
+)
+def test_changed_numbers_change_the_name_and_the_digest(changes, name):
+    protocol = get("linear-byol", changes)
+    assert protocol.name == name
+    assert (protocol.facts()["digest"] == PROTOCOLS["linear-byol"].facts()["digest"]) == (name == "linear-byol")
+
+
+def test_every_number_is_in_the_digest():
+    task = PROTOCOLS["semi-10"].task
+    other = {int: lambda v: v + 1, float: lambda v: v + 0.5, str: lambda v: v + "x", bool: lambda v: not v}
+    seen = {PROTOCOLS["semi-10"].facts()["digest"]}
+    for field in dataclasses.fields(task):
+        value = getattr(task, field.name)
+        changed = other[type(value)](value) if type(value) in other else (9,)
+        replaced = dataclasses.replace(task)
+        object.__setattr__(replaced, field.name, changed)
+        seen.add(dataclasses.replace(PROTOCOLS["semi-10"], task=replaced).facts()["digest"])
+    assert len(seen) == 1 + len(dataclasses.fields(task))
+
+
+def test_milestones_and_rates_follow():
+    task = get("semi-10", Changes(epochs=10, batch_size=64)).task
+    assert isinstance(task, Finetune)
+    assert (task.milestones, task.lr, task.lr_encoder) == ((6, 8), 0.025, 0.0025)
+    given = get("semi-10", Changes(batch_size=64, lr=0.1)).task
+    assert isinstance(given, Finetune)
+    assert (given.lr, given.lr_encoder) == (0.1, 0.0025)
+    faces = get("faces-expression", Changes(epochs=20)).task
+    assert isinstance(faces, Finetune)
+    assert faces.warmup_epochs == 1
+
+
+def test_the_size_is_asked_for_or_the_weights_or_the_protocols():
+    linear = PROTOCOLS["linear-byol"]
+    assert (at_size(linear, None, None).image_size, at_size(linear, None, None).name) == (224, "linear-byol")
+    assert at_size(linear, None, 64).name == "linear-byol[image_size=64]"
+    assert at_size(linear, 224, 64).name == "linear-byol"
+    assert at_size(PROTOCOLS["knn-k20-t0.07"], None, 64).name == "knn-k20-t0.07"
+    assert at_size(PROTOCOLS["knn-k20-t0.07"], 32, 64).name == "knn-k20-t0.07[image_size=32]"
+
+
+def test_semi_is_named_after_its_share():
+    assert get("semi", Changes(fraction=0.05)).name == "semi-5"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("linear-boyl", Changes(), "no task 'linear-boyl'; did you mean linear-byol"),
+        ("linear-byol", Changes(k=5), "--k 5: linear-byol has no such number"),
+        ("knn-k20-t0.07", Changes(lr_encoder=1.0), "--lr-encoder 1.0: knn-k20-t0.07 has no such number"),
+        ("linear-byol", Changes(epochs=0), "--epochs 0: must be more than 0"),
+        ("semi-1", Changes(fraction=0.1), "--fraction 0.1: semi-1 says its share itself"),
+        ("semi", Changes(), "semi needs the share of the labels: --fraction"),
+        ("semi", Changes(fraction=1.5), "at most 1; 1.5 is given"),
+    ],
+)
+def test_what_does_not_fit_is_said(name, changes, message):
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        protocols.get(name, changes)
