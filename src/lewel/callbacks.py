@@ -24,7 +24,7 @@ from lewel.engine.state import Training
 from lewel.evaluate.knn import knn_top1
 from lewel.interop import weights
 from lewel.interop.runs import INITIAL
-from lewel.model.encoder import Encoder
+from lewel.model.encoder import Encoder, Pooled
 from lewel.shapes import Skip
 from lewel.visualize import report
 
@@ -95,7 +95,8 @@ class Knn:
 
     def _measure(self, step: int, queries: Source) -> None:
         skipped: list[Skip] = []
-        top1 = knn_top1(self.encoder, self.keys, queries, self.data, self.precision, self.workers, skipped)
+        features = Pooled(self.encoder)
+        top1 = knn_top1(features, self.keys, queries, self.data, self.precision, self.workers, skipped)
         self.skips.keep(skipped)
         epoch = step / self.steps_per_epoch
         self.record.write({"step": step, "epoch": epoch, "knn/top1": top1})

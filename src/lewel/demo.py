@@ -16,10 +16,11 @@ from lewel.data import scenes
 from lewel.data.images import Source, open_images
 from lewel.engine.precision import Precision, choose, device
 from lewel.errors import UserError, nearest
-from lewel.evaluate.knn import labelled_features, top1
+from lewel.evaluate.features import labelled_features
+from lewel.evaluate.knn import top1
 from lewel.evaluate.probe import probe_top1
 from lewel.interop import runs
-from lewel.model.encoder import Encoder
+from lewel.model.encoder import Encoder, Pooled
 from lewel.plan import Overrides
 from lewel.pretrain import pretrain
 from lewel.visualize import maps, report
@@ -58,8 +59,8 @@ def demo(out: Path, method: str, seed: int) -> None:
 
 def score(encoder: Encoder, train: Source, val: Source, data: Data, on: Precision) -> dict[str, float]:
     """Top-1 in per cent by kNN and by a linear probe, keys from train, queries from val."""
-    encoder.to(on.device)
-    keys, queries = (labelled_features(encoder, images, data, on) for images in (train, val))
+    features = Pooled(encoder).to(on.device)
+    keys, queries = (labelled_features(features, images, data, on) for images in (train, val))
     return {"kNN": top1(*keys, *queries), "linear probe": probe_top1(*keys, *queries)}
 
 

@@ -13,7 +13,7 @@ from lewel.data.cifar import Pixels
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
 from lewel.evaluate import knn
-from lewel.model.encoder import Encoder
+from lewel.model.encoder import Encoder, Pooled
 
 CPU = Precision(torch.device("cpu"), "fp32")
 DATA = config.Data(32, (config.View(), config.View()))
@@ -58,7 +58,7 @@ def test_knn_leaves_the_encoder_alone():
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     modes = [module.training for module in encoder.modules()]
     random = torch.get_rng_state()
-    top1 = knn.knn_top1(encoder, pictures(64, ["a", "b", "c"], 0), pictures(30, ["a", "b", "c"], 1), DATA, CPU)
+    top1 = knn.knn_top1(Pooled(encoder), pictures(64, ["a", "b", "c"], 0), pictures(30, ["a", "b", "c"], 1), DATA, CPU)
     assert top1 > 90
     assert all(torch.equal(before[name], tensor) for name, tensor in encoder.state_dict().items())
     assert modes == [module.training for module in encoder.modules()]
@@ -70,9 +70,11 @@ def test_classes_are_matched_by_name():
     encoder = Encoder("resnet10t", "imagenet")
     queries = pictures(30, ["b", "c"], 1)  # its class 0 is b: level 0, which the keys call a
     shifted = Pixels("shifted", queries.pixels + 60, queries.labels, queries.classes)
-    assert knn.knn_top1(encoder, pictures(64, ["a", "b", "c"], 0), shifted, DATA, CPU) > 90
+    assert knn.knn_top1(Pooled(encoder), pictures(64, ["a", "b", "c"], 0), shifted, DATA, CPU) > 90
 
 
 def test_a_class_without_keys_is_an_error():
     with pytest.raises(UserError, match="d; both parts"):
-        knn.knn_top1(Encoder("resnet10t"), pictures(9, ["a", "b", "c"], 0), pictures(9, ["a", "d"], 1), DATA, CPU)
+        knn.knn_top1(
+            Pooled(Encoder("resnet10t")), pictures(9, ["a", "b", "c"], 0), pictures(9, ["a", "d"], 1), DATA, CPU
+        )

@@ -80,7 +80,7 @@ def evaluation_batches(
     std: config.ImageStats = config.IMAGENET_STD,
     device: torch.device | str = "cpu",
     timeout_s: float = TIMEOUT_S,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """All images once, in order, each as one central view (`pillow.resized_center`); the last batch may be smaller.
 
     An image that cannot be decoded is left out of its batch and named in `skipped`: `indices` says which are there.
@@ -282,7 +282,7 @@ def _finish(
     std: config.ImageStats,
     device: torch.device,
     compiled: bool = False,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     normalise = Normalise(mean, std, device)
     with closing(source):
         for drawn in source:

@@ -16,11 +16,14 @@ PLAIN_EVERY_S = 30.0
 
 
 class Progress:
-    """Context that shows "step/total  loss  images/s  data wait  time left  verdict" on process 0."""
+    """Context that shows "step/total  loss  images/s  data wait  time left  verdict" on process 0.
 
-    def __init__(self, total_steps: int, start_step: int = 0, console: Console | None = None):
+    unit: what is counted, in lines that are no bar.
+    """
+
+    def __init__(self, total_steps: int, start_step: int = 0, console: Console | None = None, unit: str = "step"):
         self.console = console or Console(stderr=True)
-        self.total, self.start, self.text = total_steps, start_step, ""
+        self.total, self.start, self.unit, self.text = total_steps, start_step, unit, ""
         self._said = -PLAIN_EVERY_S
         self._bar: Bar | None = None
 
@@ -52,7 +55,7 @@ class Progress:
         elif final or time.monotonic() - self._said >= PLAIN_EVERY_S:
             self._said = time.monotonic()
             self.console.print(
-                f"step {row['step']}/{self.total}  {self.text}", highlight=False, soft_wrap=True, markup=False
+                f"{self.unit} {row['step']}/{self.total}  {self.text}", highlight=False, soft_wrap=True, markup=False
             )
 
 

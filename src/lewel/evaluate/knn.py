@@ -6,8 +6,6 @@ from the training split, queries from the validation split; the two are never mi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -15,16 +13,16 @@ from torch.nn import functional
 
 from lewel import config
 from lewel.data.images import Source, relabelled
-from lewel.data.loader import evaluation_batches
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
-from lewel.shapes import Batch, Skip
+from lewel.evaluate.features import labelled_features
+from lewel.shapes import Skip
 
 K, TEMPERATURE = 20, 0.07
 
 
 def knn_top1(
-    encoder: nn.Module,
+    features: nn.Module,
     keys: Source,
     queries: Source,
     data: config.Data,
@@ -34,14 +32,15 @@ def knn_top1(
 ) -> float:
     """Top-1 in per cent of `queries` among `keys`, both labelled, seen as one central crop of the training's size.
 
+    features: images (b, 3, h, w) -> (b, c), as in `lewel.evaluate.features`.
     skipped: takes the images that could not be read; they neither vote nor count.
     Classes are matched by name. Raises UserError without labels, or for a class without keys.
     """
     if keys.labels is None or queries.labels is None:
         raise UserError("kNN needs labels: --data with train/CLASS/... and val/CLASS/..., or --knn-every 0")
     queries = relabelled(queries, keys.classes or [])
-    key_rows, key_labels = labelled_features(encoder, keys, data, precision, workers, skipped)
-    query_rows, query_labels = labelled_features(encoder, queries, data, precision, workers, skipped)
+    key_rows, key_labels = labelled_features(features, keys, data, precision, workers, skipped)
+    query_rows, query_labels = labelled_features(features, queries, data, precision, workers, skipped)
     return top1(key_rows, key_labels, query_rows, query_labels)
 
 
@@ -53,51 +52,6 @@ def top1(
 ) -> float:
     """The share of `predict`'s classes that are right, in per cent."""
     return 100 * (predict(keys, key_labels, queries) == query_labels).double().mean().item()
-
-
-def labelled_features(
-    encoder: nn.Module,
-    images: Source,
-    data: config.Data,
-    precision: Precision,
-    workers: int = 0,
-    skipped: list[Skip] | None = None,
-) -> tuple[Float[Tensor, "images c"], Int[Tensor, " images"]]:
-    """`features` of the images' central crops at the training's size, and their labels, which they must have."""
-    assert images.labels is not None
-    batches = evaluation_batches(images, data.image_size, 256, workers, data.mean, data.std, precision.device)
-    rows, indices = features(encoder, _noted(batches, [] if skipped is None else skipped), precision)
-    return rows, torch.from_numpy(images.labels).to(rows.device)[indices]
-
-
-def _noted(batches: Iterable[Batch], skipped: list[Skip]) -> Iterator[Batch]:
-    for batch in batches:
-        skipped += batch.skipped
-        yield batch
-
-
-@torch.no_grad()
-def features(
-    encoder: nn.Module, batches: Iterable[Batch], precision: Precision
-) -> tuple[Float[Tensor, "images c"], Int[Tensor, " images"]]:
-    """Pooled fp32 features and the images' indices, on the device. The encoder is in eval mode, then as it was.
-
-    Uses no random numbers and changes no state.
-    """
-    training = [module for module in encoder.modules() if module.training]
-    encoder.eval()
-    rows, indices = [], []
-    try:
-        for batch in batches:
-            with precision.autocast():
-                rows.append(encoder(batch.views[0].pixels).mean(dim=(2, 3)).float())
-            indices.append(batch.indices.to(precision.device))
-    finally:
-        for module in training:
-            module.training = True
-    if not sum(map(len, indices)):
-        raise UserError("none of the images to evaluate on can be read; give others in --data")
-    return torch.cat(rows), torch.cat(indices)
 
 
 @torch.no_grad()

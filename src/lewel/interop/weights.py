@@ -6,9 +6,10 @@
     FILE                    a published checkpoint or a ResNet's state dict (`lewel.interop.published`)
     timm:NAME=FILE          a state dict of any timm model
     timm:NAME               timm's own pretrained weights: from the network, or timm's cache
-    random:NAME             untrained; NAME is timm's, or a RUN or FILE whose architecture is meant
+    random:NAME             untrained; NAME is timm's, or a RUN or FILE whose architecture and image size are meant
 
-`load_encoder` takes any of them, `initialise` (the flag `--init`) all but the last.
+`load` takes any of them, `load_encoder` those that have a feature map (no ViT), `initialise` (the flag `--init`) all of
+those but the last.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import safetensors
 import safetensors.torch
@@ -27,17 +28,18 @@ import torch
 from timm.models import get_pretrained_cfg_value
 from torch import Tensor
 
-from lewel import config
+from lewel import config, plan
 from lewel.engine import files
 from lewel.errors import UserError, nearest
 from lewel.interop import published
-from lewel.model.encoder import Encoder
+from lewel.model.encoder import Encoder, Headless, has_map, own_size
 from lewel.model.method import Method
 from lewel.version import __version__
 
 log = logging.getLogger(__name__)
 
 ENCODER_FILE = "encoder.safetensors"
+_NUMBERS = ("image_size", "mean", "std")
 _KEY = "lewel"  # one key of JSON: safetensors writes several keys in another order each time
 _IN_A_METHOD = ("online.encoder.backbone.", "target.branch.encoder.backbone.")
 
@@ -64,9 +66,12 @@ class Account(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """metadata: of a file by `save_encoder`, or timm's mean, std and image_size; else empty."""
+    """encoder: `Headless` where the network has no feature map.
 
-    encoder: Encoder
+    metadata: of a file by `save_encoder`, or timm's mean, std and image_size; else empty.
+    """
+
+    encoder: Encoder | Headless
     account: Account
     metadata: dict[str, Any]
 
@@ -115,9 +120,11 @@ def load_encoder(source: str | Path) -> Encoder:
     """The encoder of a run, a file, a timm model (the table above): images (b, 3, h, w) -> (b, c, h, w), in train mode.
 
     What was loaded is logged (INFO), notes such as a licence too (WARNING).
-    Raises UserError: no such source, or one that does not fit, with the names that differ.
+    Raises UserError: no such source, one that does not fit, with the names that differ, or one without a map.
     """
     loaded = load(source)
+    if isinstance(loaded.encoder, Headless):
+        raise UserError(f"{source}: {loaded.encoder.name} has no (b, c, h, w) map; a CNN is needed here")
     log.info("%s", loaded.account._replace(notes=()))
     for note in loaded.account.notes:
         log.warning("%s: %s", source, note)
@@ -125,9 +132,10 @@ def load_encoder(source: str | Path) -> Encoder:
 
 
 def load(source: str | Path) -> Loaded:
-    """As `load_encoder`, silently, with the account and the metadata."""
+    """Any source of the table above, silently, with the account and the metadata. Raises UserError."""
     weights = _open(source)
-    encoder = Encoder.from_config(weights.encoder)
+    name = weights.encoder.name
+    encoder = Encoder.from_config(weights.encoder) if has_map(name) else Headless(name)
     if weights.state is None:
         return Loaded(encoder, Account(str(source), 0, notes=weights.notes), weights.metadata)
     state, missing = _fitted(weights, encoder, source)
@@ -176,7 +184,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def _open(source: str | Path) -> _Weights:
     kind, _, rest = str(source).partition(":")
     if kind == "random":
-        return _Weights(_open(rest).encoder if Path(rest).exists() else config.Encoder(rest), None)
+        return _untrained(rest)
     if kind == "timm":
         name, given, file = rest.partition("=")
         if not timm.is_model(name):
@@ -197,9 +205,33 @@ def _open(source: str | Path) -> _Weights:
     return _Weights(published.architecture(found.encoder_state, path), found.encoder_state, found.unused, notes)
 
 
+def _untrained(name: str) -> _Weights:
+    if Path(name).exists():
+        given = _open(name)
+        numbers = {key: given.metadata[key] for key in _NUMBERS if key in given.metadata}
+        return _Weights(_as_it_began(Path(name)) or given.encoder, None, metadata=numbers)
+    if not timm.is_model(name):
+        hint = nearest(name, timm.list_models())
+        raise UserError(f"random:{name}: no such run or file, and {name} is not a timm model{hint}")
+    return _Weights(config.Encoder(name), None, metadata={} if has_map(name) else _timms_numbers(name))
+
+
+def _as_it_began(run: Path) -> config.Encoder | None:
+    """A run's recipe also says how the last batch norms of the blocks began, which its weights do not."""
+    recipe = run / "config.yaml"
+    return plan.from_yaml(recipe.read_text(encoding="utf-8")).method.encoder if recipe.is_file() else None
+
+
 def _timm_file(name: str, path: Path) -> _Weights:
     state, notes = published.tensors(path)
-    return _without_classifier(name, state, tuple(notes), {})
+    own = read_metadata(path) if path.suffix == ".safetensors" else {}
+    return _without_classifier(name, state, tuple(notes), _timms_numbers(name) | own)
+
+
+def _timms_numbers(name: str) -> dict[str, Any]:
+    """Size, mean and std of the images for which timm has the model."""
+    own = timm.get_pretrained_cfg(name)
+    return {"image_size": own_size(name)} | ({"mean": list(own.mean), "std": list(own.std)} if own is not None else {})
 
 
 def _timm_pretrained(name: str) -> _Weights:
@@ -211,11 +243,9 @@ def _timm_pretrained(name: str) -> _Weights:
             f"timm:{name}: timm found no pretrained weights, neither in its cache nor on the network ({reason}); "
             f"get the file another way, then timm:{name}=FILE"
         ) from error
-    own: Any = model.pretrained_cfg  # a dict, or a class of timm's with the same items
-    metadata = {"mean": list(own["mean"]), "std": list(own["std"]), "image_size": own["input_size"][-1]}
-    licence = own.get("license")
+    licence = cast(Any, model.pretrained_cfg).get("license")
     notes = (f"timm gives their licence as {licence}",) if licence else ()
-    return _without_classifier(name, model.state_dict(), notes, metadata)
+    return _without_classifier(name, model.state_dict(), notes, _timms_numbers(name))
 
 
 def _without_classifier(
@@ -229,7 +259,9 @@ def _without_classifier(
     return _Weights(config.Encoder(name), encoder, unexpected, notes, metadata)
 
 
-def _fitted(weights: _Weights, encoder: Encoder, source: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def _fitted(
+    weights: _Weights, encoder: Encoder | Headless, source: str | Path
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The state dict for the encoder's backbone, whole, and the BN counters that had to be added."""
     assert weights.state is not None
     given, here = weights.state, encoder.backbone.state_dict()
@@ -247,8 +279,15 @@ def _fitted(weights: _Weights, encoder: Encoder, source: str | Path) -> tuple[di
     if any(problems.values()):
         listed = "; ".join(f"{len(each)} {what}: {published.shown(each)}" for what, each in problems.items() if each)
         here_is = f"{encoder.name} with the {encoder.stem} stem"
-        raise UserError(f"{source} does not fit {here_is}: {listed}; give other weights")
+        raise UserError(f"{source} does not fit {here_is}: {listed}; give {_allowed(problems, encoder.name)}")
     return {**given, **{name: torch.zeros_like(here[name]) for name in counters}}, counters
+
+
+def _allowed(problems: Mapping[str, list[str]], name: str) -> str:
+    """What would fit: position embeddings are those of one image size."""
+    if any(each.startswith("pos_embed") for each in problems["of another shape"]):
+        return f"weights for images of {own_size(name)} px, as timm has {name}, or the name of the model they are of"
+    return "other weights"
 
 
 def _account(source: str | Path, weights: _Weights, state: Mapping[str, Tensor], missing: tuple[str, ...]) -> Account:

@@ -1,7 +1,9 @@
-"""F: images to a feature map, by any timm CNN."""
+"""F: images to a feature map, by any timm CNN; and to one vector, by any timm network."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import timm
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from lewel import config
 from lewel.errors import UserError, nearest
+from lewel.model.modes import evaluating
 
 
 class Encoder(nn.Module):
@@ -41,14 +44,8 @@ class Encoder(nn.Module):
 
         Raises UserError: images that the network does not take; features that are no (b, c, h, w) map.
         """
-        try:
-            maps = self._probe(image_size)
-        except (AssertionError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0].rstrip(".")
-            raise UserError(
-                f"--encoder {self.name} does not take images of --image-size {image_size} ({reason}); "
-                "a CNN that takes images of any size is needed, or another --image-size"
-            ) from error
+        allowed = "a CNN that takes images of any size is needed, or another --image-size"
+        maps = _accepted(lambda: self._probe(image_size), f"--encoder {self.name}", image_size, allowed)
         if maps.ndim != 4 or maps.shape[1] != self.backbone.num_features:
             raise UserError(
                 f"--encoder {self.name} returns features of shape {tuple(maps.shape)}; "
@@ -69,13 +66,77 @@ class Encoder(nn.Module):
 
     def _probe(self, image_size: int) -> Tensor:
         """The feature map of one black image, in eval mode."""
-        was_training = self.training
+        return _of_black(self.backbone, cast(Any, self.backbone).forward_features, image_size)
+
+
+class Pooled(nn.Module):
+    """An encoder and global average pooling: images to one vector each. The encoder is shared, not copied."""
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b c"]:
+        return self.encoder(images).mean(dim=(2, 3))
+
+
+class Headless(nn.Module):
+    """A timm network without a map, such as a ViT: images to one vector each, by timm's own pooling and last norm.
+
+    The weights live in `backbone`, under timm's names.
+    """
+
+    stem = "imagenet"
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+        self.backbone = timm.create_model(name, num_classes=0)
+
+    def forward(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b c"]:
+        return self.backbone(images)
+
+    @torch.no_grad()
+    def width(self, image_size: int) -> int:
+        """c, of square images. Raises UserError for a size that the network does not take."""
+        allowed = f"it takes {own_size(self.name)}; give that, or leave the flag out"
+        return _accepted(lambda: _of_black(self, self, image_size), self.name, image_size, allowed).shape[1]
+
+
+@cache
+def has_map(name: str) -> bool:
+    """Whether a timm model has a (b, c, h, w) map, and so is an `Encoder`, not `Headless`. Computes nothing.
+
+    Raises UserError for a name that timm does not know.
+    """
+    with torch.device("meta"):
+        encoder = Encoder(name)
         try:
-            self.eval()
-            image = next(self.parameters()).new_zeros(1, 3, image_size, image_size)
-            return cast(Any, self.backbone).forward_features(image)
-        finally:
-            self.train(was_training)
+            encoder.map_shape(own_size(name))
+        except UserError:
+            return False
+    return True
+
+
+def own_size(name: str) -> int:
+    """The side of the images for which timm has the model."""
+    found = timm.get_pretrained_cfg(name)
+    return found.input_size[-1] if found is not None else 224
+
+
+def _of_black(network: nn.Module, forward: Callable[[Tensor], Tensor], image_size: int) -> Tensor:
+    """What the network's `forward` makes of one black image, in eval mode."""
+    with evaluating(network):
+        return forward(next(network.parameters()).new_zeros(1, 3, image_size, image_size))
+
+
+def _accepted(probe: Callable[[], Tensor], what: str, image_size: int, allowed: str) -> Tensor:
+    """What `probe` returns. Raises UserError where the network does not take the images."""
+    try:
+        return probe()
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+        raise UserError(f"{what} does not take images of --image-size {image_size} ({reason}); {allowed}") from error
 
 
 def _create(name: str, zero_init_last: bool) -> nn.Module:

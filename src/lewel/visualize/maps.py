@@ -11,8 +11,7 @@ training's size, and drawn with bilinear interpolation; where cells are few, the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from lewel import config
@@ -30,6 +29,7 @@ from lewel.data import augment, pillow
 from lewel.errors import UserError
 from lewel.model.maps import Grid, Pixel, Uniform
 from lewel.model.method import Method
+from lewel.model.modes import evaluating
 from lewel.visualize import style
 
 LEAST_IMAGES = 6
@@ -101,7 +101,7 @@ def alignment(method: Method, pixels: Float[Tensor, "b 3 height width"], term: s
     """The online network's maps of one term, on the CPU; eval mode, nothing changes."""
     weight = next(method.online.parameters())
     devices = [weight.device] if weight.device.type == "cuda" else []
-    with _evaluating(method), torch.random.fork_rng(devices):
+    with evaluating(method), torch.random.fork_rng(devices):
         torch.manual_seed(0)  # random maps draw noise
         out = method.online(pixels.to(weight.device, weight.dtype))
     return out.maps[term].unflatten(2, out.features.size).float().cpu()
@@ -170,18 +170,6 @@ def _shown_images(columns: Sequence[Column]) -> list[int]:
 def _normalised(pixels: UInt8[Tensor, "3 h w"], data: config.Data) -> Float[Tensor, "3 h w"]:
     mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (data.mean, data.std))
     return (pixels.float() / 255 - mean) / std
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 # -- drawing, in inches
