@@ -23,7 +23,7 @@ JITTER = ("brightness", "contrast", "saturation", "hue")
 CROP_TRIES = 10
 
 # Streams that must never meet: the second half of the generator's key.
-ORDER, VIEW, REPLACEMENT = 1, 2, 3
+ORDER, VIEW, REPLACEMENT, SPLIT, SUBSET = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True)

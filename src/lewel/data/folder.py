@@ -24,7 +24,7 @@ EXTENSIONS = (
 )
 Split = Literal["train", "val"]
 _ALLOWED = frozenset(EXTENSIONS)
-_SPLITS: dict[str, tuple[str, ...]] = {"train": ("train",), "val": ("val", "test")}
+SPLITS: dict[str, tuple[str, ...]] = {"train": ("train",), "val": ("val", "test")}
 _THREADS = 8  # they wait for a disk or a network
 
 
@@ -83,7 +83,7 @@ def open_folder(root: Path, split: Split | None) -> Files:
 
 
 def _part(root: Path, split: Split) -> Path | None:
-    return next((root / name for name in _SPLITS[split] if (root / name).is_dir()), None)
+    return next((root / name for name in SPLITS[split] if (root / name).is_dir()), None)
 
 
 # -- which files

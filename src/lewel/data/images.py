@@ -16,7 +16,7 @@ from lewel.data.cifar import Pixels, cifar_folder, open_cifar
 from lewel.data.decode import printable
 from lewel.data.folder import Files, Split, open_folder
 from lewel.data.folder import is_divided as is_divided_folder
-from lewel.data.lists import SUFFIXES, open_list
+from lewel.data.lists import SUFFIXES, is_divided_list, open_list
 from lewel.data.shards import Shards
 from lewel.errors import UserError
 
@@ -71,10 +71,12 @@ def open_images(path: str | os.PathLike[str], split: Split | None = None) -> Sou
 
     An index is a .safetensors file of `lewel data index` or `lewel data pack`; shards are the folder of the latter, or
     its URL (s3://, https://, ...), which is read by byte ranges.
-    A folder is divided when it has train/ and val/ (or test/), CIFAR-10 when it has test_batch.bin. split: "train" or
-    "val" take that part, and need it; None takes the part for training where there is one, else everything.
+    A folder is divided when it has train/ and val/ (or test/), a .csv when its header names a split column with these
+    words, CIFAR-10 when it has test_batch.bin. split: "train" or "val" take that part, and need it; None takes the part
+    for training where there is one, else everything.
     Labels are the first folder below the (part of the) folder, when all images lie in two such folders or more, or a
-    list's second column. The order is that of the names' bytes, the same on every machine and from every source.
+    list's column label (its second where no header says else). The order is that of the names' bytes, the same on
+    every machine and from every source.
     Raises UserError where there is nothing to read.
     """
     if (indexed := _index_of(path)) is not None:
@@ -101,7 +103,7 @@ def is_divided(path: str | os.PathLike[str]) -> bool:
     where = Path(path)
     if (cifar := cifar_folder(where)) is not None:
         return (cifar / "test_batch.bin").is_file()
-    return is_divided_folder(where)
+    return is_divided_list(where) if where.is_file() else is_divided_folder(where)
 
 
 def _index_of(path: str | os.PathLike[str]) -> str | None:

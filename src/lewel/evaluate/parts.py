@@ -1,0 +1,107 @@
+"""Labelled images, in the two parts that every evaluation needs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lewel.data.images import Source
+from lewel.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """n images, and what is to be told of each.
+
+    targets: (n,) int64 class numbers, or (n, a) uint8, 1 where the image has the attribute, else 0.
+    names: of the classes, or of the a attributes.
+    """
+
+    images: Source
+    targets: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def is_multilabel(self) -> bool:
+        return self.targets.ndim == 2
+
+    def subset(self, indices: np.ndarray) -> Labelled:
+        """Those images, in that order, with the same names."""
+        return replace(self, images=self.images.subset(indices), targets=self.targets[indices])
+
+    def digest(self) -> str:
+        """sha256 of the images' names (pixels, of those that have none), the targets and the names of the classes."""
+        little = self.targets.astype(self.targets.dtype.newbyteorder("<"))
+        found = hashlib.sha256(self.images.digest().encode())
+        found.update(little.tobytes())
+        found.update("\0".join(self.names).encode())
+        return found.hexdigest()
+
+    def counts(self) -> np.ndarray:
+        """(classes,) int64: images of each class, or with each attribute."""
+        if self.is_multilabel:
+            return self.targets.sum(axis=0, dtype=np.int64)
+        return np.bincount(self.targets, minlength=len(self.names))
+
+
+class Divided(NamedTuple):
+    """What is learned from, what it is measured on, and the facts of both for results.json."""
+
+    train: Labelled
+    val: Labelled
+    facts: dict[str, Any]
+
+
+def divided(data: str, train: Labelled, val: Labelled, split: dict[str, Any], **facts: Any) -> Divided:
+    """The two parts of `data` with their facts. split: how they were divided.
+
+    Raises UserError for an empty part, one class, or classes of val that train lacks.
+    """
+    for part, images in (("train", train), ("val", val)):
+        if not len(images):
+            raise UserError(f"--data {data}: no images for {part}; both parts need some")
+    there = np.flatnonzero(train.counts())
+    if not train.is_multilabel:
+        if len(there) < 2:
+            raise UserError(f"--data {data}: only one class, {train.names[int(there[0])]}; an evaluation needs two")
+        if len(missing := np.setdiff1d(val.targets, there)):
+            raise UserError(missing_in_train(data, [val.names[number] for number in missing]))
+    return Divided(
+        train,
+        val,
+        {
+            "data": data,
+            **facts,
+            "split": split,
+            **({"attributes": list(train.names)} if train.is_multilabel else {"classes": len(train.names)}),
+            "train": _facts(train),
+            "val": _facts(val),
+        },
+    )
+
+
+def missing_in_train(data: str, classes: list[str]) -> str:
+    """What is said of classes that val has and train lacks."""
+    told = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+    return (
+        f"--data {data}: {len(classes)} classes of val are missing in train: {told}; nothing could learn them: "
+        "add images of them to train, or leave them out of val"
+    )
+
+
+def _facts(part: Labelled) -> dict[str, Any]:
+    counts = part.counts()
+    kind = "attribute" if part.is_multilabel else "class"
+    return {
+        "from": part.images.root,
+        "images": len(part),
+        f"fewest_a_{kind}": int(counts.min()),
+        f"most_a_{kind}": int(counts.max()),
+        "digest": part.digest(),
+    }
