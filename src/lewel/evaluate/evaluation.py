@@ -28,7 +28,7 @@ from lewel.engine import files, precision
 from lewel.errors import UserError
 from lewel.evaluate import finetune, knn, labelled, linear, linear_fast, page, protocols, results, subset
 from lewel.evaluate.job import Job, Task
-from lewel.evaluate.labelled import Divided
+from lewel.evaluate.parts import Divided
 from lewel.evaluate.protocols import Changes, Finetune, Protocol
 from lewel.evaluate.results import Result, Run
 from lewel.evaluate.subject import Subject, labels, open_subject
@@ -49,7 +49,7 @@ def evaluate(name: str, options: Evaluation, changes: Changes, console: Console 
     Raises UserError for what does not fit, before anything is written; Interrupted when asked to stop.
     """
     protocol = protocols.get(name, changes)
-    _check(options)
+    _check(options, protocol)
     data = labelled.open_divided(options.data, options.split, options.group_by, options.val_share, options.seed)
     _check_targets(protocol, data)
     on = precision.device(options.device)
@@ -82,6 +82,7 @@ class _Shared:
     def result(self, label: str, source: str, subject: Subject, directory: Path) -> Result:
         """All seeds of one set of weights, and their results.json."""
         protocol = protocols.at_size(self.protocol, self.image_size, subject.image_size)
+        subject.data(protocol.image_size)  # raises for a size that the network does not take
         self.console.print(f"{protocol.name} on {label}: {subject.name}", highlight=False, markup=False)
         runs, known = [], {}
         for seed in range(self.options.seed, self.options.seed + self.options.seeds):
@@ -121,11 +122,12 @@ class _Shared:
     def _part(self, protocol: Protocol, seed: int) -> Divided:
         """The data with the share of the training images that the protocol takes."""
         task = protocol.task
-        if isinstance(task, Finetune) and task.fraction < 1:
-            return subset.take(self.data, task.fraction, self.options.subset, seed)
-        if self.options.subset is not None:
-            raise UserError(f"--subset {self.options.subset}: {protocol.base} takes all labels; leave it out")
-        return self.data
+        if not isinstance(task, Finetune) or task.fraction == 1:
+            return self.data
+        train, listed = self.data.train, self.options.subset
+        chosen = subset.by_share(train, task.fraction, seed) if listed is None else subset.by_list(train, listed)
+        subset.check_share(chosen.images, train, task.fraction)
+        return Divided(chosen.images, self.data.val, {**self.data.facts, "subset": chosen.facts})
 
 
 def _begin(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -152,7 +154,7 @@ def _take(out: Path, opened: ExitStack) -> None:
         raise UserError(f"--out {out} is in use by another process; wait for its end, or give another --out")
 
 
-def _check(options: Evaluation) -> None:
+def _check(options: Evaluation, protocol: Protocol) -> None:
     for flag in ("weights", "data", "out"):
         if not getattr(options, flag):
             raise UserError(f"--{flag} is missing: lewel evaluate TASK --weights RUN --data DIR --out DIR")
@@ -162,6 +164,8 @@ def _check(options: Evaluation) -> None:
             raise UserError(f"--{flag} {value}: must be {least} or more")
     if not 0 < options.val_share < 1:
         raise UserError(f"--val-share {options.val_share:g}: must be between 0 and 1")
+    if options.subset is not None and not (isinstance(protocol.task, Finetune) and protocol.task.fraction < 1):
+        raise UserError(f"--subset {options.subset}: {protocol.base} takes all labels; leave it out")
     if parallel.place().world > 1:
         raise UserError("lewel evaluate runs in one process; start it without torchrun or srun")
     if Path(options.out).is_file():

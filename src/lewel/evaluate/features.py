@@ -23,7 +23,7 @@ from lewel.engine.precision import Precision
 from lewel.engine.progress import Progress
 from lewel.errors import UserError
 from lewel.model.modes import evaluating
-from lewel.shapes import Skip
+from lewel.shapes import Batch, Skip
 
 BATCH = 256
 
@@ -119,7 +119,7 @@ def batches(
             if skipped is not None:
                 skipped += batch.skipped
             if len(batch.indices):
-                yield Rows(_checked(features, batch.views[0].pixels, precision, images, batch.indices), batch.indices)
+                yield Rows(encode(features, batch, precision, images), batch.indices)
             seen += len(batch.indices) + len(batch.skipped)
             if progress is not None:
                 speed = seen / max(time.monotonic() - began, 1e-9)
@@ -127,14 +127,14 @@ def batches(
 
 
 @torch.no_grad()
-def _checked(
-    features: nn.Module, pixels: Float[Tensor, "b 3 h w"], precision: Precision, images: Source, indices: Tensor
-) -> Float[Tensor, "b c"]:
+def encode(features: nn.Module, batch: Batch, precision: Precision, images: Source) -> Float[Tensor, "b c"]:
+    """A batch's features, by a network that is in eval mode. Raises UserError as `extract`."""
+    pixels = batch.views[0].pixels
     with precision.autocast():
         rows = features(pixels).float()
     finite = rows.isfinite().all(dim=1)
     if not finite.all():
-        path = images.path(int(indices[int(finite.int().argmin())]))
+        path = images.path(int(batch.indices[int(finite.int().argmin())]))
         layer = first_not_finite(features, pixels, precision)
         raise UserError(
             f"features of {path} are not finite, first in {layer}; the weights hold values that are not finite, or "

@@ -26,7 +26,7 @@ from lewel.evaluate import metrics, training
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.face_views import FaceViews
 from lewel.evaluate.job import Job, Values
-from lewel.evaluate.labelled import Labelled
+from lewel.evaluate.parts import Labelled
 from lewel.evaluate.linear import CROPS
 from lewel.evaluate.order import Epochs
 from lewel.evaluate.protocols import Finetune

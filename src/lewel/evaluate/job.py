@@ -14,7 +14,7 @@ from torch import Tensor
 from lewel import config
 from lewel.engine.precision import Precision
 from lewel.evaluate import features
-from lewel.evaluate.labelled import Divided, Labelled
+from lewel.evaluate.parts import Divided, Labelled
 from lewel.evaluate.protocols import Protocol
 from lewel.evaluate.subject import Subject
 from lewel.shapes import Skip

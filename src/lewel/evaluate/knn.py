@@ -15,7 +15,11 @@ from lewel import config
 from lewel.data.images import Source, relabelled
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
+from lewel.evaluate.classification import Outcome
 from lewel.evaluate.features import labelled_features
+from lewel.evaluate.job import Job, Values
+from lewel.evaluate.parts import Labelled
+from lewel.evaluate.protocols import Knn
 from lewel.shapes import Skip
 
 K, TEMPERATURE = 20, 0.07
@@ -54,7 +58,6 @@ def top1(
     return 100 * (predict(keys, key_labels, queries) == query_labels).double().mean().item()
 
 
-@torch.no_grad()
 def predict(
     keys: Float[Tensor, "keys c"],
     key_labels: Int[Tensor, " keys"],
@@ -64,12 +67,38 @@ def predict(
     chunk: int = 1024,
 ) -> Int[Tensor, " queries"]:
     """The class with the largest vote for each query; ties go to the lower. With fewer keys than k all vote."""
+    return votes(keys, key_labels, queries, int(key_labels.max()) + 1, k, temperature, chunk).argmax(dim=1)
+
+
+@torch.no_grad()
+def votes(
+    keys: Float[Tensor, "keys c"],
+    key_labels: Int[Tensor, " keys"],
+    queries: Float[Tensor, "queries c"],
+    classes: int,
+    k: int = K,
+    temperature: float = TEMPERATURE,
+    chunk: int = 1024,
+) -> Float[Tensor, "queries classes"]:
+    """What the k nearest keys of each query give to each class, exp(similarity / temperature) each."""
     keys = functional.normalize(keys, dim=1)
-    classes = int(key_labels.max()) + 1
-    found = []
-    for part in functional.normalize(queries, dim=1).split(chunk):
+    found = torch.zeros(len(queries), classes, device=keys.device, dtype=keys.dtype)
+    for part, into in zip(functional.normalize(queries, dim=1).split(chunk), found.split(chunk), strict=True):
         similarity, nearest = (part @ keys.T).topk(min(k, len(keys)), dim=1)
-        votes = torch.zeros(len(part), classes, device=keys.device, dtype=keys.dtype)
-        votes.scatter_add_(1, key_labels[nearest], (similarity / temperature).exp())
-        found.append(votes.argmax(dim=1))
-    return torch.cat(found)
+        into.scatter_add_(1, key_labels[nearest], (similarity / temperature).exp())
+    return found
+
+
+def evaluate(job: Job) -> Values:
+    """Top-1 and top-5 of val, the keys being all images of train."""
+    task, train, val = job.protocol.task, job.data.train, job.data.val
+    assert isinstance(task, Knn)
+    keys, of_keys = job.features(train)
+    queries, of_queries = job.features(val)
+    key_labels, labels = _labels(train, of_keys), _labels(val, of_queries)
+    scores = votes(keys, key_labels, queries, len(train.names), task.k, task.temperature)
+    yield from Outcome.of(scores, labels, of_queries).values(val.names)
+
+
+def _labels(part: Labelled, images: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    return torch.from_numpy(part.targets).to(images.device)[images]

@@ -25,6 +25,7 @@ from lewel.evaluate.classification import Outcome
 from lewel.evaluate.job import Job, Values
 from lewel.evaluate.order import Epochs
 from lewel.evaluate.protocols import Linear
+from lewel.model.modes import evaluating
 from lewel.shapes import Batch
 
 CROPS = config.View(scale=(0.08, 1.0), jitter_probability=0.0, gray=0.0, blur=0.0)  # and flips
@@ -80,14 +81,15 @@ def evaluate(job: Job) -> Values:
         return {"top1": top1[0], "top5": outcome.top(5), "grid": top1}, outcome.arrays()
 
     order = Epochs(len(train), task.batch_size, task.epochs, job.seed)
-    with features.frozen(job.subject.features, job.precision) as encode:
+    network, images = job.subject.features, train.images
+    with evaluating(network):
         fit = training.Fit(
             classifiers,
             optimizer(classifiers, task, settings),
             training.schedule(task, order.steps_per_epoch),
             order.steps_per_epoch,
             lambda start: _batches(job, replace(order, start_step=start)),
-            lambda batch: (encode(batch.views[0].pixels), labels[batch.indices].to(device)),
+            lambda batch: (features.encode(network, batch, job.precision, images), labels[batch.indices].to(device)),
             measure,
             "top1",
         )
