@@ -6,9 +6,12 @@ import csv
 import hashlib
 import io
 import json
+import math
 import platform
+import re
 import statistics
-from collections.abc import Iterable, Sequence
+import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +20,14 @@ import timm
 import torch
 import torchvision
 from rich.table import Table
+from rich.text import Text
 
 from lewel.engine import files
-from lewel.evaluate.protocols import Protocol
-from lewel.evaluate.subject import Subject
 from lewel.version import __version__
+from lewel.visualize.chart import number
 
 RESULTS = "results.json"
-TITLES = {
+TITLES = {  # of what is in per cent, and better the higher it is
     "top1": "top-1",
     "top5": "top-5",
     "mean_per_class": "mean of classes",
@@ -32,6 +35,13 @@ TITLES = {
     "best_of_grid_top1": "best of grid on val",
     "mean_accuracy": "mean accuracy",
 }
+
+
+@typing.runtime_checkable
+class Described(typing.Protocol):
+    """A protocol or weights: what says for results.json everything that decides a number."""
+
+    def facts(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -61,13 +71,13 @@ class Result:
 
     def numbers(self) -> dict[str, float]:
         """The metrics that are a single number."""
-        return {name: value for name, value in self.metrics.items() if isinstance(value, int | float)}
+        return {name: value for name, value in self.metrics.items() if _is_number(value)}
 
 
-def summarise(label: str, protocol: Protocol, subject: Subject, runs: Sequence[Run]) -> Result:
-    """Means and spread over the seeds."""
+def summarise(label: str, protocol: Described, subject: Described, runs: Sequence[Run]) -> Result:
+    """Means and spread over the seeds. What is not finite, or is no number in all of them, is None."""
     metrics = {name: _mean([run.metrics[name] for run in runs]) for name in runs[0].metrics}
-    single = [name for name, value in metrics.items() if isinstance(value, int | float)]
+    single = [name for name, value in metrics.items() if _is_number(value)]
     std = {name: statistics.stdev(run.metrics[name] for run in runs) for name in single} if len(runs) > 1 else {}
     return Result(label, protocol.facts(), subject.facts(), metrics, std, tuple(runs))
 
@@ -95,7 +105,7 @@ def write(directory: Path, result: Result) -> None:
         ],
         "versions": versions(),
     }
-    files.replace(directory / RESULTS, json.dumps(content, indent=1).encode())
+    files.replace(directory / RESULTS, _json(content))
 
 
 def versions() -> dict[str, str]:
@@ -114,25 +124,53 @@ def digest(content: Any) -> str:
 
 def write_tables(out: Path, results: Sequence[Result]) -> None:
     """table.md, table.csv and table.json."""
-    heads, rows = _cells(results)
-    markdown = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *("| " + " | ".join(row) + " |" for row in rows)]
-    files.replace(out / "table.md", ("\n".join(markdown) + "\n").encode())
+    heads, rows = cells(results)
+    lines = [heads, ["---", "---", *["---:"] * (len(heads) - 2)], *rows]
+    markdown = "".join("| " + " | ".join(map(_in_markdown, line)) + " |\n" for line in lines)
+    files.replace(out / "table.md", markdown.encode("utf-8", "backslashreplace"))
     text = io.StringIO()
     plain = [_plain(result) for result in results]
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in plain for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(plain)
-    files.replace(out / "table.csv", text.getvalue().encode())
-    files.replace(out / "table.json", json.dumps(plain, indent=1).encode())
+    files.replace(out / "table.csv", text.getvalue().encode("utf-8", "backslashreplace"))
+    files.replace(out / "table.json", _json(plain))
 
 
 def table(results: Sequence[Result]) -> Table:
-    """For the screen."""
-    heads, rows = _cells(results)
-    drawn = Table(*heads, box=None, pad_edge=False)
+    """For the screen. Brackets are text: what is changed in a protocol stands in them."""
+    heads, rows = cells(results)
+    drawn = Table(box=None, pad_edge=False)
+    for place, head in enumerate(heads):
+        drawn.add_column(Text(head), justify="left" if place < 2 else "right")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(Text, row))
     return drawn
+
+
+def names(results: Sequence[Result]) -> list[str]:
+    """The single numbers that any of them has: the columns of a table."""
+    return list(dict.fromkeys(name for result in results for name in result.numbers()))
+
+
+def shown(result: Result, name: str) -> str:
+    """The mean, and the spread where there are several seeds: "71.20 ± 0.15". Empty where the number is missing."""
+    if name not in result.numbers():
+        return ""
+    mean, spread = result.metrics[name], result.std.get(name)
+    if name in TITLES:
+        return f"{mean:.2f}" if spread is None else f"{mean:.2f} ± {spread:.2f}"
+    return number(mean) if spread is None else f"{number(mean)} ± {number(spread)}"
+
+
+def cells(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
+    """The table as text: its heads, and a row for each of the weights."""
+    columns = names(results)
+    heads = ["weights", "protocol", *(TITLES.get(name, name) for name in columns), "seeds"]
+    return heads, [
+        [result.label, result.protocol["name"], *(shown(result, name) for name in columns), str(len(result.runs))]
+        for result in results
+    ]
 
 
 def _plain(result: Result) -> dict[str, Any]:
@@ -144,33 +182,36 @@ def _plain(result: Result) -> dict[str, Any]:
     return row | {"weights_digest": result.weights["digest"], "protocol_digest": result.protocol["digest"]}
 
 
-def _cells(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
-    names = list(dict.fromkeys(name for result in results for name in result.numbers()))
-    heads = ["weights", "protocol", *(TITLES.get(name, name) for name in names), "seeds"]
-    return heads, [
-        [result.label, result.protocol["name"], *(_shown(result, name) for name in names), str(len(result.runs))]
-        for result in results
-    ]
-
-
-def _shown(result: Result, name: str) -> str:
-    if name not in result.numbers():
-        return ""
-    spread = f" ± {result.std[name]:.2f}" if name in result.std else ""
-    return f"{result.metrics[name]:.2f}{spread}"
+def _in_markdown(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _mean(values: Sequence[Any]) -> Any:
-    """The mean of numbers, and of those in dicts and lists; of anything else the first."""
+    """The mean of numbers, and of those in dicts and lists; what is the same in all stays as it is."""
     first = values[0]
     if isinstance(first, dict):
         return {name: _mean([value[name] for value in values]) for name in first}
     if isinstance(first, list):
         return [_mean(each) for each in zip(*values, strict=True)]
-    if isinstance(first, bool) or not _all_numbers(values):
-        return first
-    return first if len(values) == 1 else statistics.fmean(values)
+    if all(value == first for value in values):
+        return _finite(first)
+    return statistics.fmean(values) if all(map(_is_number, values)) else None
 
 
-def _all_numbers(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, int | float) for value in values)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _finite(content: Any) -> Any:
+    """The content with None for what JSON has no number for."""
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _json(content: Any) -> bytes:
+    """Indented, but for rows of numbers: of a confusion matrix each has one line."""
+    text = json.dumps(_finite(content), indent=1, allow_nan=False)
+    return re.sub(r"\[\n[^\[\]{}\"]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text).encode()

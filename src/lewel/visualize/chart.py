@@ -48,12 +48,17 @@ def chart(title: str, about: str, series: Mapping[str, Series]) -> Chart | None:
 
     A missing or non-finite value breaks its line.
     """
-    lines = {name: _thinned([(x, _finite(y)) for x, y in points]) for name, points in series.items()}
-    lines = {name: points for name, points in lines.items() if any(y is not None for _, y in points)}
+    return repeated(title, about, {name: [points] for name, points in series.items()})
+
+
+def repeated(title: str, about: str, series: Mapping[str, Sequence[Series]]) -> Chart | None:
+    """The same where a name has several series, such as seeds: lines of one colour, whose last values are averaged."""
+    lines = {name: [each for each in map(_cleaned, several) if each] for name, several in series.items()}
+    lines = {name: several for name, several in lines.items() if several}
     if not lines:
         return None
-    xs = [x for points in lines.values() for x, _ in points]
-    ys = [y for points in lines.values() for _, y in points if y is not None]
+    xs = [x for several in lines.values() for points in several for x, _ in points]
+    ys = [y for several in lines.values() for points in several for _, y in points if y is not None]
     x_low, x_high = 0.0, max([1.0, *xs])
     y_ticks, (y_low, y_high) = nice_ticks(min(ys), max(ys))
 
@@ -64,13 +69,16 @@ def chart(title: str, about: str, series: Mapping[str, Series]) -> Chart | None:
         return round(HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM), 1)
 
     x_ticks, _ = nice_ticks(x_low, x_high)
-    placed = {name: [(x_at(x), None if y is None else y_at(y)) for x, y in points] for name, points in lines.items()}
+
+    def placed(points: Series) -> Series:
+        return [(x_at(x), None if y is None else y_at(y)) for x, y in points]
+
     return Chart(
         title,
         about,
         tuple(Tick(x_at(x), number(x, x_ticks)) for x in x_ticks if x <= x_high),
         tuple(Tick(y_at(y), number(y, y_ticks)) for y in y_ticks),
-        tuple(_line(name, placed[name], points) for name, points in lines.items()),
+        tuple(_line(name, [placed(points) for points in several], several) for name, several in lines.items()),
     )
 
 
@@ -122,15 +130,23 @@ def _thinned(points: Series) -> list[tuple[float, float | None]]:
     return thinned
 
 
-def _line(name: str, placed: Series, points: Series) -> Line:
-    runs: list[list[Point]] = [[]]
-    for x, y in placed:
-        if y is None:
-            runs.append([])
-        else:
-            runs[-1].append((x, y))
+def _cleaned(points: Series) -> Series:
+    """Thinned, with None for what is not finite; empty where nothing is left."""
+    found = _thinned([(x, _finite(y)) for x, y in points])
+    return found if any(y is not None for _, y in found) else []
+
+
+def _line(name: str, placed: Sequence[Series], several: Sequence[Series]) -> Line:
+    runs: list[list[Point]] = []
+    for points in placed:
+        runs.append([])
+        for x, y in points:
+            if y is None:
+                runs.append([])
+            else:
+                runs[-1].append((x, y))
     paths = tuple("M" + "L".join(f"{x:g} {y:g}" for x, y in run) for run in runs if len(run) > 1)
-    few = len(placed) <= 12
+    few = max(map(len, placed)) <= 12
     dots = tuple(point for run in runs for point in run if few or len(run) == 1)
-    last = next(y for _, y in reversed(points) if y is not None)
-    return Line(name, paths, dots, number(last))
+    lasts = [next(y for _, y in reversed(points) if y is not None) for points in several]
+    return Line(name, paths, dots, number(sum(lasts) / len(lasts)))

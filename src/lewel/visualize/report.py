@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import yaml
 
 from lewel.engine import files, record
-from lewel.version import __version__
+from lewel.visualize import template
 from lewel.visualize.chart import Chart, chart, number
 
 Row = Mapping[str, Any]
@@ -76,11 +75,8 @@ def page(run: Path, summary: Mapping[str, str]) -> str:
     settings, comments = read_config(run / "config.yaml")
     trained = [row for row in rows if "loss" in row]
     judged = [str(row["verdict"]) for row in rows if row.get("verdict")]
-    source = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
-        source
-    )
     return template.render(
+        Path(__file__).with_name("report.html.j2"),
         title=str(settings.get("name") or run.name),
         directory=str(run),
         verdict=judged[-1] if judged else "no steps recorded",
@@ -90,7 +86,6 @@ def page(run: Path, summary: Mapping[str, str]) -> str:
         pictures=[(title, embedded(run / name)) for name, title in PICTURES.items() if (run / name).is_file()],
         comments=comments,
         sections=sections(settings),
-        version=__version__,
     )
 
 
