@@ -26,9 +26,7 @@ class Outcome:
     rank: np.ndarray
 
     @classmethod
-    def of(
-        cls, scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], images: Int[Tensor, " n"]
-    ) -> Outcome:
+    def of(cls, scores: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], images: Int[Tensor, " n"]) -> Outcome:
         found = (images, labels, scores.argmax(dim=1), metrics.true_rank(scores, labels))
         return cls(*(each.cpu().numpy() for each in found))
 

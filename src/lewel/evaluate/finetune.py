@@ -64,7 +64,6 @@ def evaluate(job: Job) -> Values:
     assert isinstance(task, Finetune)
     torch.manual_seed(job.seed)
     module = place(classifier(job, task, len(train.names)), job.precision.device)
-    targets = torch.from_numpy(train.targets)
     groups = bn_groups(task)
     classes = train.targets if task.balanced else None
     order = Epochs(len(train), task.batch_size, task.epochs, job.seed, multiple=groups, classes=classes)
@@ -74,7 +73,7 @@ def evaluate(job: Job) -> Values:
         training.schedule(task, order.steps_per_epoch),
         order.steps_per_epoch,
         lambda start: _batches(job, train, replace(order, start_step=start), augmented=True),
-        lambda batch: (batch.views[0].pixels, targets[batch.indices].to(job.precision.device)),
+        lambda batch: (batch.views[0].pixels, train.labels_of(batch.indices).to(job.precision.device)),
         partial(_attributes if task.multilabel else _classes, job, module, val),
         rank_by := "mean_accuracy" if task.multilabel else "top1",
     )
@@ -91,7 +90,9 @@ def evaluate(job: Job) -> Values:
 def classifier(job: Job, task: Finetune, outputs: int) -> Classifier:
     """A copy of the encoder with a new head. Raises UserError for weights without a (b, c, h, w) map."""
     if job.subject.encoder is None:
-        raise UserError(f"{job.protocol.base} fine-tunes CNNs; {job.subject.source} is a {job.subject.name}: take knn-*")
+        raise UserError(
+            f"{job.protocol.base} fine-tunes CNNs; {job.subject.source} is a {job.subject.name}: take knn-*"
+        )
     encoder = deepcopy(job.subject.encoder).requires_grad_(True)
     assert job.protocol.image_size is not None
     encoder.freeze_unused(job.protocol.image_size)
@@ -164,12 +165,12 @@ def _logits(job: Job, module: Classifier, val: Labelled) -> tuple[Float[Tensor, 
 
 def _classes(job: Job, module: Classifier, val: Labelled) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     logits, indices = _logits(job, module, val)
-    outcome = Outcome.of(logits, torch.from_numpy(val.targets)[indices], indices)
+    outcome = Outcome.of(logits, val.labels_of(indices), indices)
     return {"top1": outcome.top(1), "top5": outcome.top(5)}, outcome.arrays()
 
 
 def _attributes(job: Job, module: Classifier, val: Labelled) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     logits, indices = _logits(job, module, val)
-    truth = torch.from_numpy(val.targets)[indices].bool()
+    truth = val.labels_of(indices).bool()
     arrays = {"images": indices, "targets": truth, "predicted": logits > 0}
     return {"mean_accuracy": metrics.mean_attributes(logits, truth)}, {k: v.numpy() for k, v in arrays.items()}

@@ -50,7 +50,13 @@ class Job:
         key = (self.subject.digest, self.protocol.image_size, self.precision, id(part.images))
         if key not in self.known:
             self.known[key] = features.extract(
-                self.subject.features, part.images, self.numbers(), self.precision, self.workers, self.skipped, self.console
+                self.subject.features,
+                part.images,
+                self.numbers(),
+                self.precision,
+                self.workers,
+                self.skipped,
+                self.console,
             )
         return self.known[key]
 

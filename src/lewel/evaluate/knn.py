@@ -18,7 +18,6 @@ from lewel.errors import UserError
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.features import labelled_features
 from lewel.evaluate.job import Job, Values
-from lewel.evaluate.parts import Labelled
 from lewel.evaluate.protocols import Knn
 from lewel.shapes import Skip
 
@@ -95,10 +94,6 @@ def evaluate(job: Job) -> Values:
     assert isinstance(task, Knn)
     keys, of_keys = job.features(train)
     queries, of_queries = job.features(val)
-    key_labels, labels = _labels(train, of_keys), _labels(val, of_queries)
+    key_labels, labels = train.labels_of(of_keys), val.labels_of(of_queries)
     scores = votes(keys, key_labels, queries, len(train.names), task.k, task.temperature)
     yield from Outcome.of(scores, labels, of_queries).values(val.names)
-
-
-def _labels(part: Labelled, images: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    return torch.from_numpy(part.targets).to(images.device)[images]

@@ -70,9 +70,8 @@ def evaluate(job: Job) -> Values:
     task, train, val = job.protocol.task, job.data.train, job.data.val
     assert isinstance(task, Linear)
     device, settings = job.precision.device, grid(task)
-    labels = torch.from_numpy(train.targets)
     rows, seen = job.features(val)
-    truth = torch.from_numpy(val.targets)[seen.cpu()].to(device)
+    truth = val.labels_of(seen)
     torch.manual_seed(job.seed)
     classifiers = Classifiers(rows.shape[1], len(train.names), len(settings)).to(device)
 
@@ -89,7 +88,10 @@ def evaluate(job: Job) -> Values:
             training.schedule(task, order.steps_per_epoch),
             order.steps_per_epoch,
             lambda start: _batches(job, replace(order, start_step=start)),
-            lambda batch: (features.encode(network, batch, job.precision, images), labels[batch.indices].to(device)),
+            lambda batch: (
+                features.encode(network, batch, job.precision, images),
+                train.labels_of(batch.indices).to(device),
+            ),
             measure,
             "top1",
         )
@@ -139,7 +141,10 @@ def _outcome(
 def _of_the_grid(task: Linear, settings: Sequence[Setting], evaluations: Sequence[Sequence[float]]) -> Values:
     best = [max(column) for column in zip(*evaluations, strict=True)]
     yield "best_of_grid_top1", max(best)
-    yield "grid", [
-        {"lr": task.lr * each.rate, "weight_decay": each.decay, "top1": top1}
-        for each, top1 in zip(settings, best, strict=True)
-    ]
+    yield (
+        "grid",
+        [
+            {"lr": task.lr * each.rate, "weight_decay": each.decay, "top1": top1}
+            for each, top1 in zip(settings, best, strict=True)
+        ],
+    )

@@ -28,6 +28,8 @@ from torch.nn import functional
 
 from lewel.errors import UserError
 from lewel.evaluate import metrics
+from lewel.evaluate.classification import Outcome
+from lewel.evaluate.job import Job, Values
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +100,7 @@ def fit(
     return problem.unfolded(chosen, tried[best].decay, classes, tuple(tried))
 
 
-def fit_at(
-    keys: Float[Tensor, "keys c"], key_labels: Int[Tensor, " keys"], classes: int, decay: float
-) -> Fitted:
+def fit_at(keys: Float[Tensor, "keys c"], key_labels: Int[Tensor, " keys"], classes: int, decay: float) -> Fitted:
     """Fit on all the keys with this decay. Logs and raises as `fit`, which needs two images of a class besides."""
     problem = _Problem.of(keys, key_labels)
     return problem.unfolded(problem.minimum(decay), decay, classes)
@@ -199,3 +199,14 @@ def _check_rows(rows: Float[Tensor, "n c"]) -> None:
         raise UserError(
             f"the features of {bad} of {len(rows)} images are not finite; try --precision fp32, or other weights"
         )
+
+
+def evaluate(job: Job) -> Values:
+    """Top-1 and top-5 of val, fitted on train; the decay that was chosen, and the grid."""
+    (keys, of_keys), (rows, of_rows) = job.features(job.data.train), job.features(job.data.val)
+    key_labels, labels = job.data.train.labels_of(of_keys), job.data.val.labels_of(of_rows)
+    fitted = fit(keys, key_labels, len(job.data.train.names), job.seed)
+    yield from Outcome.of(fitted.logits(rows), labels, of_rows).values(job.data.val.names)
+    yield "decay", fitted.decay
+    yield "converged", fitted.converged
+    yield "decays", [tried._asdict() for tried in fitted.tried]

@@ -32,9 +32,7 @@ def accuracy(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> float:
     return _mean(predicted == labels)
 
 
-def confusion(
-    predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"], classes: int
-) -> Int[Tensor, "classes classes"]:
+def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"], classes: int) -> Int[Tensor, "classes classes"]:
     """How often class i, the row, was taken for class j, the column."""
     return (labels * classes + predicted).bincount(minlength=classes * classes).view(classes, classes)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
 
 from lewel.data.images import Source
 from lewel.errors import UserError
@@ -30,6 +33,10 @@ class Labelled:
     @property
     def is_multilabel(self) -> bool:
         return self.targets.ndim == 2
+
+    def labels_of(self, images: Int[Tensor, " b"]) -> Shaped[Tensor, "b ..."]:
+        """The targets of those images, where the indices are."""
+        return torch.from_numpy(self.targets)[images.cpu()].to(images.device)
 
     def subset(self, indices: np.ndarray) -> Labelled:
         """Those images, in that order, with the same names."""

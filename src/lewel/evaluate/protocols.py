@@ -154,7 +154,9 @@ _IN1K, _FRA = 224, 224
 PROTOCOLS: dict[str, Protocol] = {
     protocol.base: protocol
     for protocol in (
-        Protocol("knn-k20-t0.07", Knn(20), "vote of the 20 nearest training images", "Wu et al. 2018, eq. 9; k as DINO"),
+        Protocol(
+            "knn-k20-t0.07", Knn(20), "vote of the 20 nearest training images", "Wu et al. 2018, eq. 9; k as DINO"
+        ),
         Protocol("knn-k200-t0.07", Knn(200), "vote of the 200 nearest training images", "Wu et al. 2018, section 4.1"),
         Protocol("linear-fast", LinearFast(), "softmax regression on cached features: a number in a minute", "ours"),
         Protocol(
@@ -199,7 +201,9 @@ PROTOCOLS: dict[str, Protocol] = {
             "LEWEL table 2, section 4.2; EMAN",
             _IN1K,
         ),
-        Protocol("semi", _SEMI, "fine-tuning on the share of the labels that --fraction says", "ours, after semi-10", _IN1K),
+        Protocol(
+            "semi", _SEMI, "fine-tuning on the share of the labels that --fraction says", "ours, after semi-10", _IN1K
+        ),
         Protocol("finetune", _SEMI, "fine-tuning on all labels", "ours, after semi-10", _IN1K),
         Protocol(
             "faces-expression",
@@ -264,9 +268,13 @@ def _check(protocol: Protocol, given: dict[str, Any]) -> None:
         if field != "precision" and not value > 0 and not (field == "weight_decay" and value == 0):
             raise UserError(f"{flag} {value}: must be more than 0")
     if "fraction" in given and protocol.base != "semi":
-        raise UserError(f"--fraction {given['fraction']:g}: {protocol.base} says its share itself; take `semi` for others")
+        raise UserError(
+            f"--fraction {given['fraction']:g}: {protocol.base} says its share itself; take `semi` for others"
+        )
     if protocol.base == "semi" and not 0 < given.get("fraction", 0) <= 1:
-        raise UserError(f"semi needs the share of the labels: --fraction 0.05, at most 1; {given.get('fraction')} is given")
+        raise UserError(
+            f"semi needs the share of the labels: --fraction 0.05, at most 1; {given.get('fraction')} is given"
+        )
 
 
 def _changed(task: Task, given: dict[str, Any]) -> tuple[Task, list[str]]:

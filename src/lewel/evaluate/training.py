@@ -188,4 +188,3 @@ class _Save:
 
     def close(self) -> None:
         self.background.close()
-
