@@ -191,7 +191,6 @@ def _batches(held: Resident, data: config.Data, order: TrainOrder, compiled: boo
     device = held.columns.device
     constants = Normalise(data.mean, data.std, device)
     filters = crops.filters(max(held.size), data.image_size, device)
-    largest_sigma = max(view.blur_sigma[1] for view in data.views)
     for epoch, indices in order:
         skipped: list[Skip] = []
         seen = [
@@ -203,7 +202,7 @@ def _batches(held: Resident, data: config.Data, order: TrainOrder, compiled: boo
             drawn = draw(view, held.size, order.seed, epoch, indices, number)
             geometry = to_device(_geometry(drawn, seen, filters), device)
             cut = crops.operation(compiled)(held.columns, geometry, filters)
-            coloured = tensors.apply(cut, drawn.colours(largest_sigma), compiled)
+            coloured = tensors.apply(cut, drawn.colours(data.largest_sigma), compiled)
             pixels = tensors.normalised(coloured, constants.mean, constants.std, compiled)
             views.append(View(pixels, to_device(drawn.boxes(held.size), device), to_device(drawn.flip, device)))
         yield Batch(tuple(views), torch.tensor(seen), skipped)
