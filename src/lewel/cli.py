@@ -16,8 +16,8 @@ from lewel.config import Options
 from lewel.errors import UserError, nearest
 from lewel.plan import Overrides
 
-_FLAT = tyro.conf.arg(name="")
-_Numbers = Annotated[Overrides, _FLAT]
+_Flat = tyro.conf.arg(name="")
+_Numbers = Annotated[Overrides, _Flat]
 _RecipeName = Annotated[
     tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")
 ]
@@ -56,7 +56,7 @@ def list_recipes(filter: Annotated[tyro.conf.Positional[str], tyro.conf.arg(meta
     Console().print(table, highlight=False)
 
 
-def pretrain(recipe: _RecipeName, options: Annotated[Options, _FLAT], numbers: _Numbers) -> None:
+def pretrain(recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: _Numbers) -> None:
     """Train an encoder on images without labels. The same command on the same --run goes on where it stopped.
 
     Exit code 0: done; 2: something does not fit, one line says what; 75: stopped by a signal or Ctrl-C, and saved.

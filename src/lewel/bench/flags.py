@@ -10,10 +10,10 @@ import tyro
 from lewel.config import Bench, Timing
 from lewel.plan import Overrides
 
-_FLAT = tyro.conf.arg(name="")
-_Numbers = Annotated[Overrides, _FLAT]
-_Bench = Annotated[Bench, _FLAT]
-_Timing = Annotated[Timing, _FLAT]
+_Flat = tyro.conf.arg(name="")
+_Numbers = Annotated[Overrides, _Flat]
+_Bench = Annotated[Bench, _Flat]
+_Timing = Annotated[Timing, _Flat]
 
 
 def step(options: _Timing, numbers: _Numbers, switches: bool = False) -> None:
