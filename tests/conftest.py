@@ -1,4 +1,7 @@
-"""What holds for every test: one thread, shapes checked at run time, slow tests only on request."""
+"""What holds for every test: one thread, shapes checked at run time, slow tests only on request.
+
+Tests can import what lies beside this file (`command`, `test_golden`), which pytest's importlib mode does not let them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import sys
 import types
 from collections.abc import Generator
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch, and for the processes that tests start
 
@@ -15,6 +19,7 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
+sys.path.insert(0, str(Path(__file__).parent))
 
 # The hook wants the checker by name. The tower: an int where a float is wanted is right, as type checkers have it.
 checker = types.ModuleType("lewel_shape_checker")

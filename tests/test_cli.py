@@ -20,6 +20,7 @@ import timm
 import torch
 from PIL import Image
 
+from command import lewel
 from lewel import cli
 from lewel.data import scenes
 from lewel.data.loader import batches
@@ -42,18 +43,6 @@ def finished(photos, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "lewel_b"
     assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", run, *SMALL, *PREDICTIVE) == 0
     return run
-
-
-def lewel(*arguments: object) -> int:
-    """Exit code of the command, run in this process."""
-    old, sys.argv = sys.argv, ["lewel", *map(str, arguments)]
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = old
-    return 0
 
 
 def files(folder) -> dict[str, bytes]:

@@ -6,27 +6,14 @@ import json
 import os
 import re
 import shutil
-import sys
 
 import pytest
 
-from lewel import cli
+from command import lewel
 from lewel.data import scenes
 
 SMALL = ["--encoder", "test_resnet", "--batch-size", "16", "--epochs", "2", "--hidden", "32", "--dim", "16"]
 SMALL += ["--workers", "0", "--device", "cpu", "--precision", "fp32", "--log-every", "2", "--warmup-epochs", "0"]
-
-
-def lewel(*arguments: object) -> int:
-    """Exit code of the command, run in this process."""
-    old, sys.argv = sys.argv, ["lewel", *map(str, arguments)]
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = old
-    return 0
 
 
 @pytest.fixture(scope="module")

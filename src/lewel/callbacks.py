@@ -133,7 +133,7 @@ class Save:
         self.background.start(content and (lambda: self._write(content, encoder)))
         if step.last:
             self.background.finish()
-            parallel.on_main(lambda: report.write(self.directory), self._not_written)
+            self._report()
 
     def initial(self, init: str) -> None:
         """initial.safetensors, where the encoder does not begin with random weights, which the seed gives again."""
@@ -143,7 +143,7 @@ class Save:
     def publish(self) -> None:
         """encoder.safetensors as the encoder is now, and report.html: a kill may have come before they were written."""
         parallel.on_main(lambda: self._publish(weights.encoder_bytes(self.encoder, self.facts)), self._not_written)
-        parallel.on_main(lambda: report.write(self.directory), self._not_written)
+        self._report()
 
     def close(self) -> None:
         """Wait for what is still being written."""
@@ -155,6 +155,9 @@ class Save:
 
     def _publish(self, encoder: bytes) -> None:
         files.replace(self.directory / weights.ENCODER_FILE, encoder)
+
+    def _report(self) -> None:
+        parallel.on_main(lambda: report.write(self.directory), self._not_written)
 
     def _not_written(self, reason: str) -> str:
         return f"{self.directory}: {reason}; the checkpoints are whole: make room and go on"

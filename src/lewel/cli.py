@@ -7,19 +7,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-from lewel.config import Bench, Evaluation, Options, Timing
+from lewel.bench import flags as bench
+from lewel.config import Evaluation, Options
 from lewel.errors import UserError, nearest
 from lewel.evaluate.protocols import Changes
 from lewel.plan import Overrides
 
 _Flat = tyro.conf.arg(name="")
 _Numbers = Annotated[Overrides, _Flat]
-_Bench = Annotated[Bench, _Flat]
-_Timing = Annotated[Timing, _Flat]
 _RecipeName = Annotated[
     tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")
 ]
@@ -152,107 +151,6 @@ def evaluate(
         commands.evaluate(task, options, changes)
 
 
-def bench_step(options: _Timing, numbers: _Numbers, switches: bool = False) -> None:
-    """A training step on views that are ready, against the one-file version, or lightly's BYOL or MoCo.
-
-    Args:
-        switches: also without each thing that makes it fast, and with torch.compile
-    """
-    from lewel.bench import commands
-
-    commands.bench_step(options, numbers, switches)
-
-
-def bench_memory(options: _Bench, numbers: _Numbers, switches: bool = False) -> None:
-    """The peak memory of a training step, and what of it an image takes.
-
-    Args:
-        switches: also without each thing that makes it fast, and with torch.compile
-    """
-    from lewel.bench import commands
-
-    commands.bench_memory(options, numbers, switches)
-
-
-def bench_train(
-    options: _Timing,
-    numbers: _Numbers,
-    data: str | None = None,
-    workers: int | None = None,
-    executors: tuple[Literal["pillow", "tensor", "resident"], ...] = ("pillow",),
-) -> None:
-    """Training from image files: images a second, and how long it waits for data.
-
-    Args:
-        data: folder of images; by default JPEGs of 500 x 375 pixels that it makes, a few batches
-        workers: processes that decode and augment; by default as in `lewel pretrain`
-        executors: what makes the views
-    """
-    from lewel.bench import commands
-
-    commands.bench_train(options, numbers, data, workers, executors)
-
-
-def bench_cost(
-    options: _Timing,
-    numbers: _Numbers,
-    data: str | None = None,
-    workers: int | None = None,
-    vary_dim: tuple[int, ...] = (128, 512),
-    vary_groups: tuple[int, ...] = (2, 8),
-) -> None:
-    """What LEWEL adds to MoCo v2 and BYOL: time, memory and parameters (Table 9), for other d and h too.
-
-    Args:
-        data: folder of images; by default views that are ready, so without waiting for data
-        workers: processes that decode and augment, with --data; by default as in `lewel pretrain`
-        vary_dim: other values of d, the number of maps; the flag without a value: none
-        vary_groups: other values of h, the groups of channels; the flag without a value: none
-    """
-    from lewel.bench import commands
-
-    commands.bench_cost(options, numbers, data, workers, vary_dim, vary_groups)
-
-
-def bench_data(
-    recipe: str = "lewel_b_in1k_100ep",
-    data: str | None = None,
-    images: int = 32,
-    rounds: int = 7,
-    threads: int = 1,
-    json: Path | None = None,
-) -> None:
-    """From image files to two normalised views, against what anybody would write.
-
-    Args:
-        recipe: whose views, and their size
-        data: folder of images, index, or CIFAR-10's binary files; by default JPEGs of 500 x 375 pixels that it makes
-        images: in a unit of work
-        rounds: each measures every contender twice
-        threads: that PyTorch may use
-        json: file for every figure
-    """
-    from lewel.bench import commands
-
-    commands.bench_data(recipe, data, images, rounds, threads, json)
-
-
-def bench_executors(
-    recipe: str = "lewel_b_in1k_100ep", data: str | None = None, images: int = 1000, json: Path | None = None
-) -> None:
-    """How far the tensors' views are from Pillow's, operation by operation.
-
-    Args:
-        recipe: whose views, and their size
-        data: folder of images, or index; by default JPEGs of 500 x 375 pixels that it makes
-        images: how many, evenly
-        json: file for every figure
-    """
-    from lewel.bench import commands
-
-    commands.bench_executors(recipe, data, images, json)
-
-
 def data_index(folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")], out: Path) -> None:
     """A file of a folder's names and labels: `--data FILE` starts a run on millions of images without a look at them.
 
@@ -292,12 +190,12 @@ COMMANDS = {
     "maps": maps,
     "compare": compare,
     "evaluate": evaluate,
-    "bench step": bench_step,
-    "bench data": bench_data,
-    "bench train": bench_train,
-    "bench memory": bench_memory,
-    "bench cost": bench_cost,
-    "bench executors": bench_executors,
+    "bench step": bench.step,
+    "bench data": bench.data,
+    "bench train": bench.train,
+    "bench memory": bench.memory,
+    "bench cost": bench.cost,
+    "bench executors": bench.executors,
     "data index": data_index,
     "data pack": data_pack,
 }

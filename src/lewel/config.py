@@ -159,6 +159,11 @@ class Data:
     mean: ImageStats = IMAGENET_MEAN
     std: ImageStats = IMAGENET_STD
 
+    @property
+    def largest_sigma(self) -> float:
+        """Of the blur of all views, in pixels of the output."""
+        return max(view.blur_sigma[1] for view in self.views)
+
 
 @dataclass(frozen=True)
 class Optimizer:

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from lewel.bench import apart
+from lewel.bench import apart, compare
 from lewel.errors import UserError
 
 
@@ -39,6 +39,28 @@ def test_work_is_done_there() -> None:
         assert running.facts["peak_bytes"] > 10e6
         with pytest.raises(UserError, match=r"counts: its process ended \(exit code 7\)"):
             contender.work()
+    assert not multiprocessing.active_children()
+
+
+def units(setup: int) -> apart.Built:
+    return apart.Built(lambda: {"units": setup}, images=setup, facts={"setup": setup})
+
+
+def test_results_know_the_facts_of_their_contenders() -> None:
+    before = []
+    results = apart.timed({"one": (units, 1), "two": (units, 2)}, 3, before.append)
+    assert [result.name for result in results] == ["one", compare.CONTROL, "two"]
+    assert [result.facts["setup"] for result in results] == [result.facts["units"] for result in results] == [1, 1, 2]
+    (facts,) = before
+    assert facts["one"]["setup"] == 1 and facts["two"]["setup"] == 2 and "units" not in facts["two"]
+
+
+def test_what_cannot_be_compared_is_not_timed() -> None:
+    def refuse(facts: dict[str, apart.Facts]) -> None:
+        raise UserError(f"{list(facts)} do other work")
+
+    with pytest.raises(UserError, match=r"\['one'\] do other work"):
+        apart.timed({"one": (units, 1)}, 3, refuse)
     assert not multiprocessing.active_children()
 
 

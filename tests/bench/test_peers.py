@@ -46,6 +46,18 @@ def test_byol_is_given_the_target_of_its_yardstick() -> None:
     assert replace(found.recipe, method=recipe.method) == recipe
 
 
+@pytest.mark.parametrize("kind", ["SGD", "LARS"])
+@pytest.mark.parametrize("name", ["byol_in1k_100ep", "moco_v2_in1k_100ep"])
+def test_lightly_has_the_optimizer_of_the_recipe(name: str, kind: str) -> None:
+    pytest.importorskip("lightly")
+    recipe = setup_of(name).recipe
+    recipe = replace(recipe, optimizer=replace(recipe.optimizer, kind=kind.lower()))
+    peer = (peers._LightlyByol if name.startswith("byol") else peers._LightlyMoco)(recipe)
+    assert type(peer.optimizer).__name__ == kind
+    trained = {id(p) for group in peer.optimizer.param_groups for p in group["params"]}
+    assert trained == {id(p) for p in peer.network.parameters()} - {id(p) for p in peer.target.parameters()}
+
+
 def test_other_work_is_refused() -> None:
     one = {"loss": 2.0, "flops": 1000}
     peers.check({"loss": 2.001, "flops": 1009}, one, "two", 1e-3)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lewel.data.cifar import Pixels
-from lewel.data.images import evenly, is_divided, open_images, relabelled
+from lewel.data.images import evenly, is_divided, open_images, relabelled, spread
 from lewel.errors import UserError
 
 
@@ -262,3 +262,8 @@ def test_a_part_is_spread_evenly_over_the_classes() -> None:
     assert part.labels is not None and np.bincount(part.labels).tolist() == [10, 10, 10, 10]
     assert [part.read(i).getpixel((0, 0))[0] // 50 for i in range(40)] == part.labels.tolist()
     assert evenly(images, 200) is images
+
+
+def test_numbers_are_spread_evenly() -> None:
+    assert spread(9, 3).tolist() == [0, 4, 8] and spread(5, 1).tolist() == [0]
+    assert spread(4, 4).tolist() == spread(4, 9).tolist() == [0, 1, 2, 3] and spread(0, 9).tolist() == []

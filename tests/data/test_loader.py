@@ -14,9 +14,10 @@ from PIL import Image
 from torchvision.transforms import functional as F  # noqa: N812
 
 from lewel.config import Data, View
-from lewel.data import pillow
+from lewel.data import loader, pillow
 from lewel.data.augment import sample
 from lewel.data.cifar import Pixels
+from lewel.data.decode import DecodeError
 from lewel.data.executor import Executor
 from lewel.data.images import Source, open_images
 from lewel.data.loader import batches, evaluation_batches, steps_per_epoch
@@ -192,6 +193,22 @@ def test_bad_images_are_replaced_and_named(folder: Path) -> None:
         assert len(batch.indices) == len(batch.views[0].pixels) == 6
     json.dumps(named, ensure_ascii=False).encode("utf-8")
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+
+
+def test_replacements_are_drawn_for_unreadable_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And they are the same for ever: a run of an older version goes on with its own."""
+    tried = []
+
+    def read(index: int) -> int:
+        tried.append(index)
+        if index != 150:
+            raise DecodeError(f"{index}.jpg", "empty file")
+        return -index
+
+    assert loader.readable(read, 1000, seed=7, epoch=2, index=3, skipped=[]) == (150, -150)
+    assert tried == [3, 739, 145, 580, 150]
+    monkeypatch.setattr(loader, "uniforms", None)
+    assert loader.readable(read, 1000, seed=7, epoch=2, index=150, skipped=[]) == (150, -150)
 
 
 def test_bad_images_are_replaced_alike_on_ranks(folder: Path) -> None:

@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(images: Source, start: int = 0, stop: int = 9, data: Data = DATA, **more) -> list[Batch]:
     held = resident.hold(images, data, CPU)
-    return list(resident.batches(held, data, BATCH, SEED, start, stop, **more))
+    return list(resident.from_anywhere(held, data, BATCH, SEED, start, stop, **more))
 
 
 def loaded(images: Source, executor: str, data: Data = DATA) -> list[Batch]:
@@ -149,7 +149,7 @@ def test_more_images_than_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch, f
 
 @pytest.mark.slow
 def test_compiled_is_the_same() -> None:
-    assert_equal(run(in_memory(), stop=3, compiled=True), run(in_memory(), stop=3))
+    assert_equal(run(in_memory(), stop=3, executor=Executor("resident", compiled=True)), run(in_memory(), stop=3))
 
 
 def test_nothing_waits_for_the_device() -> None:
@@ -175,7 +175,7 @@ def test_nothing_waits_for_a_gpu_either() -> None:
     gpu = torch.device("cuda")
     plain = replace(DATA, views=(replace(STRONG, jitter_probability=0.0, gray=0.0, blur=0.0),) * 2)
     for data in (DATA, plain):
-        source = resident.batches(resident.hold(in_memory(), data, gpu), data, BATCH, SEED, 0, 3)
+        source = resident.from_anywhere(resident.hold(in_memory(), data, gpu), data, BATCH, SEED, 0, 3)
         found = [next(source)]
         torch.cuda.set_sync_debug_mode("error")
         try:
@@ -224,6 +224,6 @@ def test_nothing_that_can_be_read(tmp_path: Path) -> None:
 def test_batches_that_do_not_fit() -> None:
     held = resident.hold(in_memory(), DATA, CPU)
     with pytest.raises(UserError, match="--batch-size 23 for 22 images"):
-        resident.batches(held, DATA, 23, 0, 0, 1)
+        resident.from_anywhere(held, DATA, 23, 0, 0, 1)
     with pytest.raises(UserError, match="not a multiple of the 4 processes"):
-        resident.batches(held, DATA, 6, 0, 0, 1, world=4)
+        resident.from_anywhere(held, DATA, 6, 0, 0, 1, world=4)

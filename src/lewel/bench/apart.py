@@ -11,17 +11,18 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lewel.bench.compare import Contender
+from lewel.bench.compare import CONTROL, Contender, Result, interleaved
 from lewel.engine.memory import peak_bytes
 from lewel.errors import UserError
 
 START_S = 600.0  # compilation included
+Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Built:
 
     work: Callable[[], dict[str, float] | None]
     images: int
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
 
 
 Maker = Callable[[Any], Built]  # a function of a module, called with a picklable setup
@@ -52,10 +53,9 @@ class Apart:
         self._told: dict[str, Any] = {}
         self._units: list[dict[str, float]] = []
 
-    def ready(self) -> Apart:
+    def ready(self) -> None:
         """Wait until it is built. Raises UserError where it could not be."""
         self._told |= self._answer(START_S)
-        return self
 
     def run(self) -> None:
         """One unit of work."""
@@ -66,7 +66,7 @@ class Apart:
         return Contender(self.name, self.run, self._told["images"], lambda: self._told["cpu"])
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Its maker's, the means of its units' numbers, and the most bytes that it has held."""
         means = {name: fmean(unit[name] for unit in self._units) for name in (self._units or [{}])[0]}
         return self._told["facts"] | means | {"peak_bytes": self._told["peak"]}
@@ -107,6 +107,22 @@ def started(makers: dict[str, tuple[Maker, Any]]) -> Iterator[list[Apart]]:
     finally:
         for each in running:
             each.close()
+
+
+def timed(
+    makers: dict[str, tuple[Maker, Any]], rounds: int, check: Callable[[dict[str, Facts]], None] | None = None
+) -> list[Result]:
+    """`interleaved` of contenders in processes of their own, each result with what is known of its contender.
+
+    check: of the contenders' facts, by name, before they are timed; raises UserError where they cannot be compared.
+    """
+    with started(makers) as running:
+        if check is not None:
+            check({each.name: each.facts for each in running})
+        results = interleaved([each.contender() for each in running], rounds)
+        facts = {each.name: each.facts for each in running}
+    facts[CONTROL] = facts[results[0].name]
+    return [replace(result, facts=facts[result.name]) for result in results]
 
 
 def _serve(connection: Connection, make: Maker, setup: Any) -> None:

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from lewel import plan, recipes
 from lewel.bench import compare, package
-from lewel.bench.apart import started
-from lewel.bench.compare import CONTROL, Result, interleaved
+from lewel.bench.apart import timed
+from lewel.bench.compare import CONTROL, Result
 from lewel.bench.package import Setup
 from lewel.errors import UserError
 
@@ -86,15 +86,11 @@ def measure(
 
 
 def _pair(setups: dict[str, Setup], rounds: int) -> Iterator[Row]:
-    with started({name: (package.contender, setup) for name, setup in setups.items()}) as found:
-        results = interleaved([each.contender() for each in found], rounds)
-        known = {each.name: each.facts for each in found}
-    base = results[0].name
-    known[CONTROL] = known[base]
+    results = timed({name: (package.contender, setup) for name, setup in setups.items()}, rounds)
+    base = results[0]
     for result in results:
-        facts = known[result.name]
-        name = f"{base}, again" if result.name == CONTROL else result.name
-        yield Row(name, setups[base].precision, replace(result, facts=facts), facts["flops"] / known[base]["flops"])
+        name = f"{base.name}, again" if result.name == CONTROL else result.name
+        yield Row(name, setups[base.name].precision, result, result.facts["flops"] / base.facts["flops"])
 
 
 def table(title: str, rows: Sequence[Row]) -> Table:

@@ -19,7 +19,7 @@ from lewel.data import resident
 from lewel.data.decode import DecodeError
 from lewel.data.executor import PILLOW, Executor
 from lewel.data.folder import Files
-from lewel.data.images import Source, open_images
+from lewel.data.images import Source, open_images, spread
 from lewel.data.loader import TrainViews
 from lewel.errors import UserError
 
@@ -93,7 +93,7 @@ def _readable(images: Source, count: int) -> tuple[np.ndarray, list[DecodeError]
     """Indices of at most so many, evenly over all but the unreadable ones that were met; and these."""
     left, known, errors = np.arange(len(images)), set[int](), list[DecodeError]()
     while True:
-        chosen = left[np.linspace(0, len(left) - 1, min(count, len(left))).round().astype(np.int64)]
+        chosen = left[spread(len(left), count)]
         bad: list[int] = []
         for index in chosen.tolist():
             if index in known:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from lewel import config
 from lewel.bench import compare
-from lewel.bench.apart import Apart
+from lewel.bench.apart import started
 from lewel.bench.step import Entrant
 
 UNITS = 3
@@ -46,14 +46,10 @@ def measure(lines: list[Entrant]) -> list[Peak]:
 def _peak(line: Entrant, share: int) -> tuple[int, float]:
     batch = line.setup.recipe.optimizer.batch_size // share
     setup = replace(line.setup, recipe=_with_batch(line.setup.recipe, batch), steps=1, machine=None)
-    process = Apart(line.name, line.make, setup)
-    try:
-        process.ready()
+    with started({line.name: (line.make, setup)}) as (process,):
         for _ in range(UNITS):
             process.run()
         return batch, process.facts["peak_bytes"]
-    finally:
-        process.close()
 
 
 def _with_batch(recipe: config.Recipe, batch_size: int) -> config.Recipe:

@@ -9,7 +9,6 @@ import copy
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -20,6 +19,7 @@ from lewel.bench import one_file, work
 from lewel.bench.apart import Built, Maker
 from lewel.bench.package import Setup, ready_views, untrained
 from lewel.errors import UserError
+from lewel.model.method import Method
 
 LR = 1e-3
 
@@ -47,15 +47,14 @@ def yardstick(recipe: config.Recipe) -> Yardstick | None:
     """Who else does this recipe's work; None where nobody does (LEWEL_M, the ablations, the small stem)."""
     if is_lewel_b(recipe):
         return Yardstick("one file", one_file_contender, recipe)
-    if recipe.method.encoder.stem != "imagenet":
+    if recipe.method.encoder.stem != "imagenet" or not importlib.util.find_spec("lightly"):
         return None
-    method, kinds = recipe.method, [(term.maps.kind, term.objective.kind) for term in recipe.method.terms]
-    if kinds not in ([("uniform", "cosine")], [("uniform", "queue")]) or not importlib.util.find_spec("lightly"):
-        return None
-    if kinds == [("uniform", "queue")]:
+    if _terms(recipe) == [("uniform", "queue")]:
         return Yardstick("lightly MoCo", lightly_moco, recipe)
-    target = replace(method.target, batchnorm="batch")  # lightly has no other
-    return Yardstick("lightly BYOL", lightly_byol, replace(recipe, method=replace(method, target=target)))
+    if _terms(recipe) == [("uniform", "cosine")]:
+        target = replace(recipe.method.target, batchnorm="batch")  # lightly has no other
+        return Yardstick("lightly BYOL", lightly_byol, replace(recipe, method=replace(recipe.method, target=target)))
+    return None
 
 
 def check(mine: dict[str, Any], theirs: dict[str, Any], name: str, tolerance: float) -> None:
@@ -68,10 +67,15 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], name: str, tolerance: fl
 
 def is_lewel_b(recipe: config.Recipe) -> bool:
     """Whether it is what the one-file version does."""
-    terms = [(term.maps.kind, term.objective.kind) for term in recipe.method.terms]
-    if recipe.method.encoder.stem != "imagenet":
+    method = recipe.method
+    if method.encoder.stem != "imagenet" or method.target.batchnorm != "running":
         return False
-    return terms == [("uniform", "cosine"), ("coupled", "cosine")] and recipe.method.target.batchnorm == "running"
+    return _terms(recipe) == [("uniform", "cosine"), ("coupled", "cosine")]
+
+
+def _terms(recipe: config.Recipe) -> list[tuple[str, str]]:
+    """Of each term the kinds of its maps and of its objective."""
+    return [(term.maps.kind, term.objective.kind) for term in recipe.method.terms]
 
 
 def one_file_contender(setup: Setup) -> Built:
@@ -144,79 +148,73 @@ class OneFile:
         self.network.move_target(0, 100)
 
 
-class _LightlyByol:
-    def __init__(self, recipe: config.Recipe) -> None:
-        from lightly.loss import NegativeCosineSimilarity  # pyright: ignore[reportMissingImports]  # an extra
-        from lightly.models.modules import heads  # pyright: ignore[reportMissingImports]  # an extra
+class _Lightly:
+    """One of lightly's methods: what its documentation's examples have in common.
+
+    ours: the package's method that it starts from, and takes the encoder of. head: lightly's projector.
+    momentum: of the target, which moves before the step. others: what the network has beside both branches.
+    """
+
+    def __init__(
+        self, recipe: config.Recipe, ours: Method, head: type[nn.Module], momentum: float, *others: nn.Module
+    ) -> None:
         from lightly.models.utils import deactivate_requires_grad, update_momentum  # pyright: ignore[reportMissingImports]  # an extra
         from lightly.utils.lars import LARS  # pyright: ignore[reportMissingImports]  # an extra
 
-        ours, shape, width = untrained(recipe), _shape(recipe), recipe.method.terms[0]
-        assert width.predictor is not None
-        backbone = ours.online.encoder
-        channels: int = backbone.backbone.num_features  # pyright: ignore[reportAssignmentType]
-        projector = heads.BYOLProjectionHead(channels, shape.hidden, shape.dim)
-        predictor = heads.BYOLPredictionHead(shape.dim, width.predictor.hidden, shape.dim)
+        encoder, shape = ours.online.encoder, _shape(recipe)
+        projector = head(encoder.backbone.num_features, shape.hidden, shape.dim)
         _copy_head(projector, ours.online.projectors["global"])
-        _copy_head(predictor, ours.predictors["global"])
-        online = nn.Sequential(_Pooled(backbone), projector)
-        target = copy.deepcopy(online)
-        deactivate_requires_grad(target)
-        self.network = nn.ModuleList([online, predictor, target])
-        self.criterion, self.update = NegativeCosineSimilarity(), update_momentum
-        self.optimizer = _optimizer(recipe, [*chain(online.parameters(), predictor.parameters())], LARS)
+        self.online = nn.Sequential(_Pooled(encoder), projector)
+        self.target = copy.deepcopy(self.online)
+        deactivate_requires_grad(self.target)
+        self.momentum, self.update = momentum, update_momentum
+        self.network = nn.ModuleList([self.online, self.target, *others])
+        self.optimizer = _optimizer(recipe, [p for p in self.network.parameters() if p.requires_grad], LARS)
+
+    def step(self, loss: Tensor) -> None:
+        self.update(self.online, self.target, m=self.momentum)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+class _LightlyByol(_Lightly):
+    def __init__(self, recipe: config.Recipe) -> None:
+        from lightly.loss import NegativeCosineSimilarity  # pyright: ignore[reportMissingImports]  # an extra
+        from lightly.models.modules import heads  # pyright: ignore[reportMissingImports]  # an extra
+
+        ours, dim, predictor = untrained(recipe), _shape(recipe).dim, recipe.method.terms[0].predictor
+        assert predictor is not None
+        self.predictor = heads.BYOLPredictionHead(dim, predictor.hidden, dim)
+        _copy_head(self.predictor, ours.predictors["global"])
+        self.criterion = NegativeCosineSimilarity()
+        super().__init__(recipe, ours, heads.BYOLProjectionHead, 0.99, self.predictor)
 
     def loss(self, views: tuple[Tensor, ...]) -> Tensor:
-        online, predictor, target = self.network
-        (p0, p1) = (predictor(online(view)) for view in views)
+        (p0, p1) = (self.predictor(self.online(view)) for view in views)
         with torch.no_grad():
-            z0, z1 = (target(view) for view in views)
+            z0, z1 = (self.target(view) for view in views)
         apart = 0.5 * (self.criterion(p0, z1) + self.criterion(p1, z0))
         return 4 + 4 * apart  # of lightly's -cos, the mean of both directions, the sum of 2 - 2 cos
 
-    def step(self, loss: Tensor) -> None:
-        online, _, target = self.network
-        self.update(online, target, m=0.99)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
 
-
-class _LightlyMoco:
+class _LightlyMoco(_Lightly):
     def __init__(self, recipe: config.Recipe) -> None:
         from lightly.loss import NTXentLoss  # pyright: ignore[reportMissingImports]  # an extra
         from lightly.models.modules import heads  # pyright: ignore[reportMissingImports]  # an extra
-        from lightly.models.utils import deactivate_requires_grad, update_momentum  # pyright: ignore[reportMissingImports]  # an extra
 
-        ours, shape, objective = untrained(recipe), _shape(recipe), recipe.method.terms[0].objective
-        backbone = ours.online.encoder
-        channels: int = backbone.backbone.num_features  # pyright: ignore[reportAssignmentType]
-        projector = heads.MoCoProjectionHead(channels, shape.hidden, shape.dim)
-        _copy_head(projector, ours.online.projectors["global"])
-        online = nn.Sequential(_Pooled(backbone), projector)
-        target = copy.deepcopy(online)
-        deactivate_requires_grad(target)
-        self.criterion = NTXentLoss(objective.temperature, memory_bank_size=(objective.queue, shape.dim))
+        ours, objective = untrained(recipe), recipe.method.terms[0].objective
+        self.criterion = NTXentLoss(objective.temperature, memory_bank_size=(objective.queue, _shape(recipe).dim))
         bank: Any = self.criterion.memory_bank
         queue: Any = ours.objectives["global"]
         bank.bank.copy_(queue.queue.T if bank.bank.shape != queue.queue.shape else queue.queue)
-        self.network = nn.ModuleList([online, target, self.criterion])
-        self.update = update_momentum
-        self.optimizer = _optimizer(recipe, list(online.parameters()), None)
+        super().__init__(recipe, ours, heads.MoCoProjectionHead, 0.999, self.criterion)
 
     def loss(self, views: tuple[Tensor, ...]) -> Tensor:
-        online, target, _ = self.network
-        queries = online(views[0])
+        queries = self.online(views[0])
         with torch.no_grad():
-            keys = target(views[1])
+            keys = self.target(views[1])
         return self.criterion(queries, keys)
-
-    def step(self, loss: Tensor) -> None:
-        online, target, _ = self.network
-        self.update(online, target, m=0.999)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
 
 
 class _Pooled(nn.Module):
@@ -254,9 +252,8 @@ def _copy_head(theirs: nn.Module, ours: nn.Module) -> None:
 
 
 def _optimizer(
-    recipe: config.Recipe, parameters: list[nn.Parameter], lars: Callable[..., torch.optim.Optimizer] | None
+    recipe: config.Recipe, parameters: list[nn.Parameter], lars: Callable[..., torch.optim.Optimizer]
 ) -> torch.optim.Optimizer:
     spec = recipe.optimizer
-    if spec.kind == "lars" and lars is not None:
-        return lars(parameters, lr=LR, momentum=spec.momentum, weight_decay=spec.weight_decay)
-    return torch.optim.SGD(parameters, lr=LR, momentum=spec.momentum, weight_decay=spec.weight_decay)
+    kind = lars if spec.kind == "lars" else torch.optim.SGD
+    return kind(parameters, lr=LR, momentum=spec.momentum, weight_decay=spec.weight_decay)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,8 +9,8 @@ from rich.table import Table
 
 from lewel import config
 from lewel.bench import compare, package, peers
-from lewel.bench.apart import Apart, Maker, started
-from lewel.bench.compare import CONTROL, Result, interleaved
+from lewel.bench.apart import Facts, Maker, timed
+from lewel.bench.compare import CONTROL, Result
 from lewel.bench.package import Setup
 
 LOSS_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
@@ -20,12 +18,11 @@ LOSS_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
 
 @dataclass(frozen=True)
 class Entrant:
-    """One row. alike: its first loss and its FLOPs have to be those of the first row."""
+    """A contender in its setup: one row of the table."""
 
     name: str
     make: Maker
     setup: Setup
-    alike: bool = True
 
 
 def entrants(recipe: config.Recipe, setup: Setup, switches: bool) -> list[Entrant]:
@@ -55,38 +52,31 @@ def entrants(recipe: config.Recipe, setup: Setup, switches: bool) -> list[Entran
     return lines
 
 
-@contextmanager
-def running(lines: list[Entrant]) -> Iterator[list[Apart]]:
-    """The entrants, each in its own process, checked to do the same work.
+def measure(lines: list[Entrant], rounds: int) -> list[Result]:
+    """Time them, and put what else is known beside: peak bytes, counted work, shares of the roofline.
 
     Raises UserError where a loss or the FLOPs differ from the first's.
     """
-    with started({line.name: (line.make, line.setup) for line in lines}) as found:
-        for line, each in zip(lines, found, strict=True):
-            if line.alike:
-                peers.check(each.facts, found[0].facts, line.name, LOSS_TOLERANCE[line.setup.precision])
-        yield found
+
+    def check(facts: dict[str, Facts]) -> None:
+        for line in lines:
+            peers.check(facts[line.name], facts[lines[0].name], line.name, LOSS_TOLERANCE[line.setup.precision])
+
+    results = timed({line.name: (line.make, line.setup) for line in lines}, rounds, check)
+    setups = {line.name: line.setup for line in lines} | {CONTROL: lines[0].setup}
+    return [_with_shares(result, setups[result.name]) for result in results]
 
 
-def measure(lines: list[Entrant], rounds: int) -> list[Result]:
-    """Time them, and put what else is known beside: peak bytes, counted work, shares of the roofline."""
-    with running(lines) as found:
-        results = interleaved([each.contender() for each in found], rounds)
-        known = {each.name: each.facts for each in found}
-    known[CONTROL] = known[lines[0].name]
-    precisions = {line.name: line.setup for line in lines} | {CONTROL: lines[0].setup}
-    return [replace(result, facts=_facts(result, known[result.name], precisions[result.name])) for result in results]
-
-
-def _facts(result: Result, known: dict[str, float], setup: Setup) -> dict[str, float]:
-    """What is known, with the shares of what the machine can do: of its FLOPs, and of the operations' roofline."""
+def _with_shares(result: Result, setup: Setup) -> Result:
+    """With the shares of what the machine can do: of its FLOPs, and of the operations' roofline."""
     assert setup.machine is not None
     fastest = setup.machine.flops["torch.float32" if setup.precision == "fp32" else "torch.bfloat16"]
     a_step = setup.recipe.optimizer.batch_size / result.images_per_s
-    return known | {
-        "flops_share": known["flops"] / fastest / a_step,
-        "roofline_share": known["seconds"] / a_step,
+    shares = {
+        "flops_share": result.facts["flops"] / fastest / a_step,
+        "roofline_share": result.facts["seconds"] / a_step,
     }
+    return replace(result, facts=result.facts | shares)
 
 
 def table(title: str, results: list[Result], device: torch.device) -> Table:

@@ -11,8 +11,8 @@ import torch
 from rich.table import Table
 
 from lewel.bench import compare, one_file, package, work
-from lewel.bench.apart import Built, Maker, started
-from lewel.bench.compare import CONTROL, Result, interleaved
+from lewel.bench.apart import Built, Maker, timed
+from lewel.bench.compare import Result
 from lewel.bench.package import Setup
 from lewel.bench.peers import OneFile, is_lewel_b
 from lewel.data.folder import Files
@@ -32,11 +32,7 @@ def measure(setup: Setup, executors: Sequence[Literal["pillow", "tensor", "resid
         folder = replace(setup.folder, executor=executor)
         makers[f"lewel, {setup.precision}, {executor}"] = (package.contender, replace(setup, folder=folder))
     makers[f"lewel, {setup.precision}, views ready"] = (package.contender, replace(setup, folder=None))
-    with started(makers) as found:
-        results = interleaved([each.contender() for each in found], rounds)
-        known = {each.name: each.facts for each in found}
-    known[CONTROL] = known[results[0].name]
-    return [replace(result, facts=known[result.name]) for result in results]
+    return timed(makers, rounds)
 
 
 def one_file_on_files(setup: Setup) -> Built:

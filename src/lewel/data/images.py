@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Int
 from PIL import Image
 
 from lewel.data import index, remote
@@ -136,4 +137,9 @@ def evenly(images: Source, most: int) -> Source:
     """At most so many of the images, evenly over their order, and so over the classes of a folder."""
     if len(images) <= most:
         return images
-    return images.subset(np.linspace(0, len(images) - 1, most).round().astype(np.int64))
+    return images.subset(spread(len(images), most))
+
+
+def spread(n: int, most: int) -> Int[np.ndarray, " chosen"]:
+    """At most so many of the numbers 0 .. n - 1, evenly."""
+    return np.linspace(0, n - 1, min(most, n)).round().astype(np.int64)

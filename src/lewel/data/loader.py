@@ -159,8 +159,7 @@ def readable(read: Callable[[int], T], n: int, seed: int, epoch: int, index: int
     The replacements belong to (seed, epoch, index). What cannot be read is added to `skipped`.
     Raises UserError where none of them can be read.
     """
-    replacements = uniforms(REPLACEMENT_TRIES, REPLACEMENT, seed, epoch, index) * n
-    for candidate in (index, *replacements.astype(int).tolist()):
+    for candidate in _candidates(n, seed, epoch, index):
         reading(candidate)
         try:
             return candidate, read(candidate)
@@ -170,6 +169,12 @@ def readable(read: Callable[[int], T], n: int, seed: int, epoch: int, index: int
         f"{len(skipped)} images in a row cannot be read, the last is {skipped[-1].path}: {skipped[-1].reason}; "
         "check --data"
     )
+
+
+def _candidates(n: int, seed: int, epoch: int, index: int) -> Iterator[int]:
+    """The image itself, then its replacements, which are drawn only when one is asked for."""
+    yield index
+    yield from (uniforms(REPLACEMENT_TRIES, REPLACEMENT, seed, epoch, index) * n).astype(int).tolist()
 
 
 # -- decode and augment: in the workers
@@ -217,8 +222,7 @@ class TrainViews(Views):
         """What the main process has left to do to each view."""
         if self.executor == "pillow":
             return ()
-        largest = max(view.blur_sigma[1] for view in self.data.views)
-        return tuple(tensors.colours_of(of_a_view, largest) for of_a_view in parameters)
+        return tuple(tensors.colours_of(of_a_view, self.data.largest_sigma) for of_a_view in parameters)
 
 
 @dataclass

@@ -147,26 +147,6 @@ def _refuse(images: Images, index: int, size: tuple[int, int], expected: tuple[i
     )
 
 
-def batches(
-    held: Resident,
-    data: config.Data,
-    batch_size: int,
-    seed: int,
-    start_step: int,
-    total_steps: int,
-    rank: int = 0,
-    world: int = 1,
-    compiled: bool = False,
-) -> Iterator[Batch]:
-    """As `loader.batches`, whose words are explained there, from images that are held.
-
-    compiled: crops and colours by torch.compile, with the same result.
-    Raises UserError for a batch that is larger than the data or that the processes do not divide.
-    """
-    order = train_order(len(held.columns), batch_size, seed, start_step, total_steps, rank, world)
-    return _batches(held, data, order, compiled)
-
-
 def from_anywhere(
     images: Images | Resident,
     data: config.Data,
@@ -180,18 +160,21 @@ def from_anywhere(
     device: torch.device | str = "cpu",
     executor: Executor = PILLOW,
 ) -> Iterator[Batch]:
-    """`batches` of images that are held, `loader.batches` of others. workers, device: for these."""
-    which = (data, batch_size, seed, start_step, total_steps, rank, world)
+    """`loader.batches`, whose words are explained there; of images that are held without workers, on their device.
+
+    executor: for images that are held only whether it is compiled counts: crops and colours, with the same result.
+    Raises UserError for a batch that is larger than the data or that the processes do not divide.
+    """
+    which = (batch_size, seed, start_step, total_steps, rank, world)
     if isinstance(images, Resident):
-        return batches(images, *which, compiled=executor.compiled)
-    return loader.batches(images, *which, workers, device, executor=executor)
+        return _batches(images, data, train_order(len(images.columns), *which), executor.compiled)
+    return loader.batches(images, data, *which, workers, device, executor=executor)
 
 
 def _batches(held: Resident, data: config.Data, order: TrainOrder, compiled: bool) -> Iterator[Batch]:
     device = held.columns.device
     constants = Normalise(data.mean, data.std, device)
     filters = crops.filters(max(held.size), data.image_size, device)
-    largest_sigma = max(view.blur_sigma[1] for view in data.views)
     for epoch, indices in order:
         skipped: list[Skip] = []
         seen = [
@@ -203,7 +186,7 @@ def _batches(held: Resident, data: config.Data, order: TrainOrder, compiled: boo
             drawn = draw(view, held.size, order.seed, epoch, indices, number)
             geometry = to_device(_geometry(drawn, seen, filters), device)
             cut = crops.operation(compiled)(held.columns, geometry, filters)
-            coloured = tensors.apply(cut, drawn.colours(largest_sigma), compiled)
+            coloured = tensors.apply(cut, drawn.colours(data.largest_sigma), compiled)
             pixels = tensors.normalised(coloured, constants.mean, constants.std, compiled)
             views.append(View(pixels, to_device(drawn.boxes(held.size), device), to_device(drawn.flip, device)))
         yield Batch(tuple(views), torch.tensor(seen), skipped)
