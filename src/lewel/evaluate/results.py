@@ -1,4 +1,4 @@
-"""What an evaluation leaves: results.json for each set of weights, and one table of all, as text, Markdown, CSV, JSON."""
+"""What an evaluation leaves: results.json for each set of weights, and a table of all: text, Markdown, CSV, JSON."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from lewel.version import __version__
 from lewel.visualize.chart import number
 
 RESULTS = "results.json"
+PREDICTIONS = "predictions.npz"  # of a seed's best evaluation, where it trains
 TITLES = {  # of what is in per cent, and better the higher it is
     "top1": "top-1",
     "top5": "top-5",
@@ -60,7 +61,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one set of weights.  metrics: means over the seeds.  std: of single numbers, with n - 1; empty for one seed."""
+    """Of one set of weights.  metrics: means over the seeds.  std: of single numbers, with n - 1; none for one seed."""
 
     label: str
     protocol: dict[str, Any]

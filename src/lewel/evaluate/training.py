@@ -27,11 +27,11 @@ from lewel.engine.signals import StopRequest
 from lewel.engine.state import Training
 from lewel.evaluate.job import Job
 from lewel.evaluate.protocols import Finetune, Linear
+from lewel.evaluate.results import PREDICTIONS
 from lewel.shapes import Batch
 
 LOG_STEPS = 20
 LEAST_STEPS = 100  # between checkpoints, in whole epochs
-PREDICTIONS = "predictions.npz"  # of the best evaluation
 
 
 @dataclass(frozen=True)

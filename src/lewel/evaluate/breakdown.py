@@ -1,0 +1,93 @@
+"""What stands behind the one number of an evaluation: its classes or attributes, and the settings of a grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from lewel.evaluate.results import Result
+
+MOST = 100  # classes on a page; of more the best and the worst
+KINDS = {"per_class": "class", "per_attribute": "attribute"}
+
+
+class Part(NamedTuple):
+    """A class or an attribute. values: per cent right, one for each of the weights; None where it has no images."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+class Parts(NamedTuple):
+    """kind: "class" or "attribute".  columns: lists to be shown side by side, the best parts first.  of: how many there are."""
+
+    kind: str
+    columns: tuple[tuple[str, tuple[Part, ...]], ...]
+    of: int
+
+
+class Cell(NamedTuple):
+    """shade: from 0 to 1, for a quarter of the cells 0, for the best 1.  own: of the protocol itself."""
+
+    top1: float | None
+    shade: float
+    own: bool
+
+
+class Grid(NamedTuple):
+    """Top-1 by learning rate, a row each, and weight decay.  edge: the best lies at the end of the rates."""
+
+    label: str
+    decays: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+    edge: str
+
+
+def parts(results: Sequence[Result]) -> Parts | None:
+    """All classes or attributes, sorted by their mean over the weights; those without a number come last."""
+    kind = next((kind for kind in KINDS if any(kind in result.metrics for result in results)), None)
+    if kind is None:
+        return None
+    found = [result.metrics.get(kind, {}) for result in results]
+    names = dict.fromkeys(name for values in found for name in values)
+    listed = [Part(name, tuple(values.get(name) for values in found)) for name in names]
+    listed.sort(key=_mean, reverse=True)
+    half = math.ceil(len(listed) / 2)
+    if len(listed) > MOST:
+        columns = ((f"{MOST // 2} best", listed[: MOST // 2]), (f"{MOST // 2} worst", listed[-MOST // 2 :]))
+    elif len(listed) > 12:
+        columns = (("better half", listed[:half]), ("other half", listed[half:]))
+    else:
+        columns = (("", listed),)
+    return Parts(KINDS[kind], tuple((title, tuple(column)) for title, column in columns), len(listed))
+
+
+def grid(result: Result) -> Grid | None:
+    """The grid of a linear evaluation; None for other tasks."""
+    settings = result.metrics.get("grid")
+    if not settings:
+        return None
+    own = (result.protocol["lr"], result.protocol["weight_decay"])
+    found = {(each["lr"], each["weight_decay"]): each["top1"] for each in settings}
+    rates, decays = (sorted({pair[axis] for pair in found}) for axis in (0, 1))
+    known = sorted(top1 for top1 in found.values() if top1 is not None)
+    low, best = (known[len(known) // 4], known[-1]) if known else (0.0, 0.0)
+
+    def cell(pair: tuple[float, float]) -> Cell | None:
+        if pair not in found:
+            return None
+        top1 = found[pair]
+        shade = 0.0 if top1 is None or best == low else max(0.0, (top1 - low) / (best - low))
+        return Cell(top1, shade, all(map(math.isclose, pair, own)))
+
+    rows = tuple((f"{rate:.4g}", tuple(cell((rate, decay)) for decay in decays)) for rate in rates)
+    at_best = {pair[0] for pair, top1 in found.items() if top1 == best}
+    edge = next((text for rate, text in ((rates[0], "smallest"), (rates[-1], "largest")) if at_best == {rate}), "")
+    return Grid(result.label, tuple(f"{decay:g}" for decay in decays), rows, edge)
+
+
+def _mean(part: Part) -> float:
+    known = [value for value in part.values if value is not None]
+    return fmean(known) if known else -1.0

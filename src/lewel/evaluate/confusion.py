@@ -1,0 +1,118 @@
+"""Which classes are taken for which: the confusion matrix as a picture, and its largest entries as a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib import colors
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lewel.engine import files
+from lewel.evaluate.results import Result
+from lewel.visualize import style
+from lewel.visualize.text import printable, shortened
+
+NAME = "confusion.png"
+MOST_NAMES = 60  # classes with their names beside the matrix
+MOST_NUMBERS = 12  # classes with the numbers in the cells
+LONGEST_NAME = 22  # characters
+SIDE, LEAST_CELL, SMALLEST = 5.2, 0.135, 2.4  # inches: of the matrix, of a cell that has a name, of a small matrix
+LARGEST_CELL = 0.5
+BAR = 0.14  # inches: width of the scale
+COLOURS = colors.LinearSegmentedColormap.from_list("shares", ["white", style.BLUE, "#10264d"])
+
+
+class Confusion(NamedTuple):
+    """A frequent mistake. count: images of val, averaged over seeds.  share: of the true class's, in per cent."""
+
+    true: str
+    predicted: str
+    count: float
+    share: float
+
+
+def matrix(result: Result) -> Int[np.ndarray, "n n"] | None:
+    """The counts of all seeds together; None where the task has none."""
+    if "confusion" not in result.metrics:
+        return None
+    return np.sum([np.asarray(run.metrics["confusion"], dtype=np.int64) for run in result.runs], axis=0)
+
+
+def most_frequent(result: Result, names: Sequence[str], count: int = 10) -> list[Confusion]:
+    """The largest entries off the diagonal, those of the same size in the order of the classes."""
+    counts = matrix(result)
+    if counts is None:
+        return []
+    images, wrong = counts.sum(axis=1), counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:count]
+    return [
+        Confusion(names[true], names[found], wrong[true, found] / len(result.runs), 100 * wrong[true, found] / images[true])
+        for true, found in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if wrong[true, found]
+    ]
+
+
+def write(directory: Path, result: Result, names: Sequence[str]) -> Path | None:
+    """confusion.png of all seeds together; None where the task has no classes."""
+    counts = matrix(result)
+    if counts is None:
+        return None
+    path = directory / NAME
+    title = f"{result.label}, {result.protocol['name']}"
+    files.replace(path, style.png(figure(counts, [printable(name) for name in names], printable(title)), colours=128))
+    return path
+
+
+def figure(counts: Int[np.ndarray, "n n"], names: Sequence[str], title: str) -> Figure:
+    """Each row's shares of its class's images; a class without images is gray."""
+    named = len(names) <= MOST_NAMES
+    cell = min(LARGEST_CELL, max(SIDE / len(names), LEAST_CELL if named else 0, SMALLEST / len(names)))
+    side = cell * len(names)
+    size = min(9.0, 72 * cell * 0.62)
+    short = [shortened(name, LONGEST_NAME) for name in names]
+    longest = max(map(len, short)) * size * 0.62 / 72 if named else 0.25  # inches
+    left, top = 0.45 + longest, 0.75
+    sheet = style.Sheet(max(left + side + 0.95, 4.2), top + side + longest + 0.45)
+    sheet.text(0.15, 0.12, shortened(title, int(sheet.width * 12)), 10, weight="bold")
+    sheet.text(0.15, 0.36, "share of the true class's images, in per cent", 8, style.MUTED)
+    shares = _shares(counts)
+    axes = sheet.axes(left, top, side, side)
+    norm = colors.PowerNorm(0.5, 0, 100)  # a mistake of 2 % is still seen
+    image = axes.imshow(shares, cmap=COLOURS.with_extremes(bad=style.RULE), norm=norm, aspect="auto")
+    _frame(axes)
+    if named:
+        axes.set_xticks(range(len(names)), short, rotation=90, fontsize=size, parse_math=False)
+        axes.set_yticks(range(len(names)), short, fontsize=size, parse_math=False)
+    if len(names) <= MOST_NUMBERS:
+        _numbers(axes, shares, size)
+    axes.set_xlabel("predicted", fontsize=8, color=style.MUTED)
+    axes.set_ylabel("true", fontsize=8, color=style.MUTED)
+    scale = sheet.axes(left + side + 0.2, top, BAR, min(side, 2.0))
+    bar = sheet.figure.colorbar(image, cax=scale, ticks=[0, 1, 5, 10, 25, 50, 100])
+    _frame(scale)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]  # its stubs take an artist for a property
+    return sheet.figure
+
+
+def _shares(counts: Int[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    images = counts.sum(axis=1, keepdims=True)
+    return np.ma.masked_array(100 * counts / np.maximum(images, 1), np.broadcast_to(images == 0, counts.shape))
+
+
+def _frame(axes: Axes) -> None:
+    axes.set_axis_on()
+    axes.tick_params(labelsize=7, colors=style.INK, length=0)
+    for spine in axes.spines.values():
+        spine.set_color(style.RULE)
+
+
+def _numbers(axes: Axes, shares: Float[np.ndarray, "n n"], size: float) -> None:
+    for (row, column), share in np.ma.ndenumerate(shares):
+        colour = "white" if share > 25 else style.INK
+        axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=size, color=colour)

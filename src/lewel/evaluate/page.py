@@ -1,0 +1,214 @@
+"""page.html: a table of what was evaluated, and everything behind its numbers, in one file that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lewel.engine import files
+from lewel.evaluate import breakdown, confusion, curves, results
+from lewel.evaluate.results import PREDICTIONS, TITLES, Result, Run
+from lewel.visualize import report, template
+from lewel.visualize.chart import number
+
+PAGE = "page.html"
+FIRST_SKIPPED = 10
+NOTES = {
+    "best_of_grid_top1": "chosen on val, so optimistic; not the protocol's number",
+    "top1_last": "after the last epoch",
+    "mean_accuracy_last": "after the last epoch",
+}
+
+
+class Cell(NamedTuple):
+    text: str
+    best: bool
+
+
+class Row(NamedTuple):
+    """Of the table: one of the weights."""
+
+    label: str
+    architecture: str
+    protocol: str
+    cells: tuple[Cell, ...]
+    seeds: str
+    time: str
+
+
+class Baseline(NamedTuple):
+    """What needs no weights: guessing, or always the same answer."""
+
+    name: str
+    cells: tuple[str, ...]
+
+
+class Section(NamedTuple):
+    """Facts that are folded away: names with values, and of weights their notes, seeds and skipped images."""
+
+    title: str
+    facts: list[tuple[str, str]]
+    notes: tuple[str, ...] = ()
+    runs: tuple[Run, ...] = ()
+    skipped: tuple[Mapping[str, str], ...] = ()
+
+
+class Mistakes(NamedTuple):
+    label: str
+    picture: str
+    most_frequent: list[confusion.Confusion]
+
+
+def write(out: Path, found: Sequence[Result]) -> list[Path]:
+    """page.html, and a confusion.png for each of the weights whose task has classes; of several each lies in NAME/.
+
+    Returns what was written.
+    """
+    directories = {result.label: out / result.label if len(found) > 1 else out for result in found}
+    pictures = {r.label: confusion.write(directories[r.label], r, tuple(r.metrics.get("per_class", ()))) for r in found}
+    written = {label: path for label, path in pictures.items() if path is not None}
+    text = page(directories, found, written)
+    files.replace(out / PAGE, text.encode("utf-8", "backslashreplace"))
+    return [out / PAGE, *written.values()]
+
+
+def page(directories: Mapping[str, Path], found: Sequence[Result], pictures: Mapping[str, Path]) -> str:
+    """The page as text. directories: of each label, with its seeds' records.  pictures: confusion matrices to embed."""
+    first = found[0]
+    data = first.runs[0].data
+    columns = results.names(found)
+    return template.render(
+        Path(__file__).with_name("page.html.j2"),
+        title=f"{' and '.join(dict.fromkeys(r.protocol['name'] for r in found))} on {_data_name(data)}",
+        source=first.protocol.get("source", ""),
+        data=str(data.get("data", "")),
+        counts=_counts(data),
+        colours={result.label: place for place, result in enumerate(found)},
+        columns=[(TITLES.get(name, name), NOTES.get(name, "")) for name in columns],
+        rows=rows(found, columns),
+        baselines=[Baseline(name, tuple(map(_percent, map(v.get, columns)))) for name, v in baselines(directories, first)],
+        warnings=warnings(found),
+        charts=curves.charts(directories, found),
+        seeds=max(len(result.runs) for result in found),
+        grids=[each for each in map(breakdown.grid, found) if each is not None],
+        parts=breakdown.parts(found),
+        mistakes=[
+            Mistakes(r.label, report.embedded(path), confusion.most_frequent(r, tuple(r.metrics["per_class"])))
+            for r in found
+            if (path := pictures.get(r.label)) is not None
+        ],
+        sections=sections(found),
+        first_skipped=FIRST_SKIPPED,
+    )
+
+
+def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
+    """The best of a column is marked where several weights stand under one protocol."""
+    comparable = len(found) > 1 and len({result.protocol["digest"] for result in found}) == 1
+    best = {name: max(r.numbers().get(name, -1.0) for r in found) for name in columns if comparable and name in TITLES}
+    return [
+        Row(
+            result.label,
+            _architecture(result.weights),
+            result.protocol["name"],
+            tuple(Cell(results.shown(result, name), result.numbers().get(name) == best.get(name, "")) for name in columns),
+            str(len(result.runs)),
+            _time(sum(run.seconds for run in result.runs)),
+        )
+        for result in found
+    ]
+
+
+def baselines(directories: Mapping[str, Path], result: Result) -> list[tuple[str, dict[str, float]]]:
+    """Their names, and their numbers by metric; without any where nothing is known of the images of val."""
+    counts = confusion.matrix(result)
+    if counts is not None:
+        classes, images = len(counts), np.sort(counts.sum(axis=1))[::-1]
+        chance = 100 / classes
+        known = {"top1": chance, "top1_last": chance, "mean_per_class": chance, "top5": min(100.0, 5 * chance)}
+        found = [(f"chance, {classes} classes", known)]
+        if images[0] > images[-1]:
+            share = 100 * images.cumsum() / images.sum()
+            known = {"top1": share[0], "top1_last": share[0], "mean_per_class": chance, "top5": share[min(4, classes - 1)]}
+            found.append(("always the most frequent class", {name: float(value) for name, value in known.items()}))
+        return found
+    predictions = directories[result.label] / f"seed-{result.runs[0].seed}" / PREDICTIONS
+    if "mean_accuracy" not in result.metrics or not predictions.is_file():
+        return []
+    with np.load(predictions) as arrays:
+        share = arrays["targets"].mean(axis=0)
+    common = 100 * float(np.maximum(share, 1 - share).mean())
+    return [("always each attribute's more frequent value", {"mean_accuracy": common, "mean_accuracy_last": common})]
+
+
+def warnings(found: Sequence[Result]) -> list[str]:
+    """What a reader who compares the rows must know."""
+    told = []
+    if len({result.protocol["digest"] for result in found}) > 1:
+        told.append("The rows are of different protocols: their numbers cannot be compared.")
+    if len({results.digest(run.data) for r in found for run in r.runs if run.seed == found[0].runs[0].seed}) > 1:
+        told.append("The rows are of different data: their numbers cannot be compared.")
+    if count := len({skip["path"] for result in found for run in result.runs for skip in run.skipped}):
+        told.append(f"{count:,} {'image' if count == 1 else 'images'} could not be read and are left out; see below.")
+    return told
+
+
+def sections(found: Sequence[Result]) -> list[Section]:
+    """Each protocol, each of the weights with its seeds, the data, the versions."""
+    protocols = {result.protocol["digest"]: result.protocol for result in found}
+    seed = found[0].runs[0].seed if len(found[0].runs) > 1 else None
+    data = "Data" if seed is None else f"Data, of seed {seed}"
+    return [
+        *(Section(f"Protocol {facts['name']}", report.flat(facts)) for facts in protocols.values()),
+        *(_weights(result) for result in found),
+        Section(data, report.flat(found[0].runs[0].data)),
+        Section("Versions", report.flat(results.versions())),
+    ]
+
+
+def _weights(result: Result) -> Section:
+    facts = {name: value for name, value in result.weights.items() if name != "notes"}
+    skipped = {skip["path"]: skip for run in result.runs for skip in run.skipped}
+    return Section(
+        f"Weights {result.label}",
+        report.flat(facts),
+        tuple(result.weights.get("notes", ())),
+        result.runs,
+        tuple(skipped.values()),
+    )
+
+
+def _counts(data: Mapping[str, Any]) -> str:
+    """ "5,000 images of train, 2,500 of val, 50 classes"; of what is known."""
+    told = []
+    for part in ("train", "val"):
+        images = data[part].get("images") if isinstance(data.get(part), dict) else None
+        told += [f"{images:,} images of {part}"] if images is not None else []
+    classes, attributes = data.get("classes"), data.get("attributes")
+    told += [f"{classes:,} classes"] if isinstance(classes, int) else []
+    told += [f"{len(attributes):,} attributes"] if isinstance(attributes, list) else []
+    return ", ".join(told)
+
+
+def _data_name(data: Mapping[str, Any]) -> str:
+    path = str(data.get("data", "")).rstrip("/\\")
+    return path.replace("\\", "/").rsplit("/", 1)[-1] or "data"
+
+
+def _architecture(weights: Mapping[str, Any]) -> str:
+    name = str(weights.get("architecture", ""))
+    return f"{name}, small stem" if weights.get("stem") == "small" else name
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{number(round(seconds, 1))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
