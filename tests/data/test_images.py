@@ -183,11 +183,40 @@ def test_csv_list(tmp_path: Path) -> None:
     assert open_images(tmp_path / "plain.csv").labels is None
 
 
+def test_a_header_names_the_columns(tmp_path: Path) -> None:
+    put(tmp_path, "b.png", "c.png", "d.png")
+    text = "Path,shot,Split,label\nb.png,1,train,dog\nc.png,2,test,cat\nd.png,2,train,cat\n"
+    (tmp_path / "list.csv").write_text(text)
+    assert is_divided(tmp_path / "list.csv")
+    for split in (None, "train"):
+        images = open_images(tmp_path / "list.csv", split)
+        assert list(images.names) == ["b.png", "d.png"]
+        assert images.classes == ["cat", "dog"] and images.labels.tolist() == [1, 0]
+    assert list(open_images(tmp_path / "list.csv", "val").names) == ["c.png"]
+    (tmp_path / "list.csv").write_text(text.replace("d.png,2,train", "d.png,2,val"))
+    assert list(open_images(tmp_path / "list.csv", "val").names) == ["d.png"]  # val goes before test
+    (tmp_path / "list.csv").write_text("path,shot,label\nb.png,1\nc.png,2\n")
+    assert not is_divided(tmp_path / "list.csv")
+    assert open_images(tmp_path / "list.csv").labels is None
+
+
+@pytest.mark.parametrize("header", ["", "path\n", "path,label\n", "path,species\n", "PATH , Label\n"])
+def test_two_columns_are_path_and_label(tmp_path: Path, header: str) -> None:
+    put(tmp_path, "b.png", "c.png")
+    (tmp_path / "list.csv").write_text(header + "b.png,dog\nc.png,cat\n")
+    assert open_images(tmp_path / "list.csv").classes == ["cat", "dog"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "no images found"),
         ("path,label\n", "no images found"),
+        ("path,label,split\nb.png,1,train,x\n", "what a header that begins with path names"),
+        ("path,label,label\nb.png,1,2\n", "names a column twice: path,label,label"),
+        ("path,label,split\nb.png,1,valid\n", "split column has valid; train, val and test are allowed"),
+        ("path,split\nb.png\n", "split column has an empty cell"),
+        ("path,split\nb.png,test\n", "no row has train in its split column"),
         ("b.png,1,2\n", "rows must be path or path,label"),
         ("b.png,1\nb.png\n", "every row needs a label, or none"),
         ("b.png,1\nb.png,\n", "every row needs a label, or none"),

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from lewel.data.decode import printable
 from lewel.data.images import Source
 from lewel.errors import UserError
 
@@ -56,6 +57,19 @@ class Labelled:
             return self.targets.sum(axis=0, dtype=np.int64)
         return np.bincount(self.targets, minlength=len(self.names))
 
+    def facts(self) -> dict[str, Any]:
+        """What results.json says of them."""
+        counts = self.counts()
+        return {
+            "from": printable(self.images.root),
+            "images": len(self),
+            "per_attribute" if self.is_multilabel else "per_class": {
+                "fewest": int(counts.min()),
+                "most": int(counts.max()),
+            },
+            "digest": self.digest(),
+        }
+
 
 class Divided(NamedTuple):
     """What is learned from, what it is measured on, and the facts of both for results.json."""
@@ -87,8 +101,8 @@ def divided(data: str, train: Labelled, val: Labelled, split: dict[str, Any], **
             **facts,
             "split": split,
             **({"attributes": list(train.names)} if train.is_multilabel else {"classes": len(train.names)}),
-            "train": _facts(train),
-            "val": _facts(val),
+            "train": train.facts(),
+            "val": val.facts(),
         },
     )
 
@@ -100,15 +114,3 @@ def missing_in_train(data: str, classes: list[str]) -> str:
         f"--data {data}: {len(classes)} classes of val are missing in train: {told}; nothing could learn them: "
         "add images of them to train, or leave them out of val"
     )
-
-
-def _facts(part: Labelled) -> dict[str, Any]:
-    counts = part.counts()
-    kind = "attribute" if part.is_multilabel else "class"
-    return {
-        "from": part.images.root,
-        "images": len(part),
-        f"fewest_a_{kind}": int(counts.min()),
-        f"most_a_{kind}": int(counts.max()),
-        "digest": part.digest(),
-    }

@@ -47,10 +47,8 @@ def by_list(train: Labelled, file: Path) -> Subset:
             f"--subset {printable(file)} names no image of {len(without)} of the {len(train.names)} classes: "
             f"{_first(without)}; every class needs one"
         )
-    return Subset(
-        chosen,
-        {"list": os.path.basename(file), "sha256": hashlib.sha256(content).hexdigest()} | _facts(chosen, train),
-    )
+    source = {"list": printable(file.name), "sha256": hashlib.sha256(content).hexdigest()}
+    return Subset(chosen, source | chosen.facts() | {"of": len(train)})
 
 
 def by_share(train: Labelled, share: float, seed: int) -> Subset:
@@ -63,7 +61,7 @@ def by_share(train: Labelled, share: float, seed: int) -> Subset:
     rank = np.arange(len(train)) - np.repeat(sizes.cumsum() - sizes, sizes)  # within the class
     wanted = np.maximum(np.floor(share * sizes + 0.5), 1)
     chosen = train.subset(np.sort(order[rank < wanted[labels[order]]]))
-    return Subset(chosen, {"share": share, "seed": seed} | _facts(chosen, train))
+    return Subset(chosen, {"share": share, "seed": seed} | chosen.facts() | {"of": len(train)})
 
 
 def check_share(subset: Labelled, train: Labelled, share: float) -> None:
@@ -85,17 +83,6 @@ def _labels(train: Labelled) -> Int64[np.ndarray, " n"]:
     if train.is_multilabel:
         raise UserError("a subset is drawn by class, and these images have attributes; give images with classes")
     return train.targets
-
-
-def _facts(chosen: Labelled, train: Labelled) -> dict[str, Any]:
-    counts = chosen.counts()
-    return {
-        "images": len(chosen),
-        "of": len(train),
-        "fewest_a_class": int(counts.min()),
-        "most_a_class": int(counts.max()),
-        "digest": chosen.digest(),
-    }
 
 
 # -- lists
