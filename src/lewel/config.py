@@ -257,3 +257,15 @@ class Evaluation:
     seeds: int = 1  # so many, from --seed on: mean and spread
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: int | None = None  # processes that decode; by default from the number of cores
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Whose features of which images, and how they are had. Each is a flag of `lewel embed` and `lewel neighbours`."""
+
+    weights: str  # RUN, FILE, random:RUN|ENCODER, timm:NAME, timm:NAME=FILE
+    data: str  # folder of images, list file, index, shards or their URL, CIFAR-10
+    image_size: int | None = None  # side of the central crop; by default as the weights say
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the hardware has it
+    workers: int | None = None  # processes that decode; by default from the number of cores

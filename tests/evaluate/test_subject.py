@@ -84,7 +84,7 @@ def test_a_vits_file_of_another_image_size(tmp_path: Path) -> None:
 
 
 def test_an_encoder_is_asked_for_where_a_map_is_needed(vit: Path) -> None:
-    with pytest.raises(UserError, match=f"{VIT} has no .b, c, h, w. map; a CNN is needed"):
+    with pytest.raises(UserError, match=rf"{VIT} returns vectors; a CNN with a \(b, c, h, w\) map is needed"):
         weights.load_encoder(f"timm:{VIT}={vit}")
 
 

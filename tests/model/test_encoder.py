@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from lewel.errors import UserError
-from lewel.model.encoder import Encoder
+from lewel.model.encoder import Encoder, has_map
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
@@ -83,6 +83,8 @@ def test_a_resnet_is_trained_whole() -> None:
         ("vit_tiny_patch16_224", "imagenet", 224, r"--encoder vit_tiny_patch16_224 returns .* a CNN"),
         ("vit_tiny_patch16_224", "imagenet", 64, r"--encoder vit_tiny_patch16_224 .* --image-size 64 .* a CNN"),
         ("swin_tiny_patch4_window7_224", "imagenet", 224, r"\(1, 7, 7, 768\); a CNN"),
+        ("coat_tiny", "imagenet", 224, r"--encoder coat_tiny cannot be had without its pooling .*; a CNN"),
+        ("efficientvim_m1", "imagenet", 224, r"--encoder efficientvim_m1 returns features as a list; a CNN"),
         ("inception_v3", "imagenet", 32, r"--encoder inception_v3 .* another --image-size"),
         ("mobilenetv3_small_050", "small", 64, r"--stem small .* use --stem imagenet"),
         ("resnet10t", "small", 64, r"--stem small .* use --stem imagenet"),
@@ -92,3 +94,21 @@ def test_errors_are_one_line(name: str, stem: str, size: int, line: str) -> None
     with pytest.raises(UserError, match=line) as caught:
         Encoder(name, stem).map_shape(size)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet18", True),
+        ("convnext_atto", True),
+        ("maxvit_tiny_rw_224", True),  # of one image size
+        ("vit_tiny_patch16_224", False),  # (b, tokens, c)
+        ("swin_tiny_patch4_window7_224", False),  # (b, h, w, c)
+        ("coat_tiny", False),  # cannot be built without its pooling
+        ("efficientvim_m1", False),  # several maps
+    ],
+)
+def test_whether_there_is_a_map_is_known_without_computing(name: str, expected: bool) -> None:
+    random = torch.get_rng_state()
+    assert has_map(name) is expected
+    assert torch.equal(random, torch.get_rng_state())

@@ -19,13 +19,22 @@ from torch import Tensor, nn
 from lewel import config
 from lewel.data.images import Source
 from lewel.data.loader import evaluation_batches
-from lewel.engine.precision import Precision
+from lewel.data.workers import default_workers
+from lewel.engine.precision import Precision, choose, device
 from lewel.engine.progress import Progress
 from lewel.errors import UserError
 from lewel.model.modes import evaluating
 from lewel.shapes import Batch, Skip
 
 BATCH = 256
+
+
+def means(options: config.Extraction) -> tuple[Precision, int]:
+    """The device and format, and the number of workers, that the flags ask for. Raises UserError."""
+    if options.workers is not None and options.workers < 0:
+        raise UserError(f"--workers {options.workers}: must be 0 or more")
+    on = device(options.device)
+    return choose(options.precision, on), default_workers(on) if options.workers is None else options.workers
 
 
 class Rows(NamedTuple):

@@ -54,7 +54,9 @@ class Subject:
 
         Raises UserError: no size, or one that the network does not take.
         """
-        size = image_size or self.image_size
+        size = self.image_size if image_size is None else image_size
+        if size is not None and size < 1:
+            raise UserError(f"--image-size {size}: must be 1 or more")
         if size is None:
             raise UserError(f"{self.source} does not say for which size of images it is; give --image-size")
         if isinstance(self.features, Headless):

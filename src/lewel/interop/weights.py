@@ -32,7 +32,7 @@ from lewel import config, plan
 from lewel.engine import files
 from lewel.errors import UserError, nearest
 from lewel.interop import published
-from lewel.model.encoder import Encoder, Headless, has_map, own_size
+from lewel.model.encoder import MAP_NEEDED, Encoder, Headless, has_map, own_size
 from lewel.model.method import Method
 from lewel.version import __version__
 
@@ -124,7 +124,7 @@ def load_encoder(source: str | Path) -> Encoder:
     """
     loaded = load(source)
     if isinstance(loaded.encoder, Headless):
-        raise UserError(f"{source}: {loaded.encoder.name} has no (b, c, h, w) map; a CNN is needed here")
+        raise UserError(f"{source}: {loaded.encoder.name} returns vectors; {MAP_NEEDED} here")
     log.info("%s", loaded.account._replace(notes=()))
     for note in loaded.account.notes:
         log.warning("%s: %s", source, note)

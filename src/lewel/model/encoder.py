@@ -16,6 +16,8 @@ from lewel import config
 from lewel.errors import UserError, nearest
 from lewel.model.modes import evaluating
 
+MAP_NEEDED = "a CNN with a (b, c, h, w) map is needed"
+
 
 class Encoder(nn.Module):
     """A timm CNN up to its last feature map: no pooling, no classifier.
@@ -46,11 +48,9 @@ class Encoder(nn.Module):
         """
         allowed = "a CNN that takes images of any size is needed, or another --image-size"
         maps = _accepted(lambda: self._probe(image_size), f"--encoder {self.name}", image_size, allowed)
-        if maps.ndim != 4 or maps.shape[1] != self.backbone.num_features:
-            raise UserError(
-                f"--encoder {self.name} returns features of shape {tuple(maps.shape)}; "
-                "a CNN with a (b, c, h, w) map is needed"
-            )
+        if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[1] != self.backbone.num_features:
+            found = f"of shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"as a {type(maps).__name__}"
+            raise UserError(f"--encoder {self.name} returns features {found}; {MAP_NEEDED}")
         return maps.shape[1], maps.shape[2], maps.shape[3]
 
     def freeze_unused(self, image_size: int) -> None:
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         for parameter, gradient in zip(trained, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
 
-    def _probe(self, image_size: int) -> Tensor:
+    def _probe(self, image_size: int) -> Any:
         """The feature map of one black image, in eval mode."""
         return _of_black(self.backbone, cast(Any, self.backbone).forward_features, image_size)
 
@@ -109,12 +109,12 @@ def has_map(name: str) -> bool:
 
     Raises UserError for a name that timm does not know.
     """
-    with torch.device("meta"):
-        encoder = Encoder(name)
-        try:
-            encoder.map_shape(own_size(name))
-        except UserError:
-            return False
+    _check_known(name)
+    try:
+        with torch.device("meta"):
+            Encoder(name).map_shape(own_size(name))
+    except UserError:
+        return False
     return True
 
 
@@ -124,13 +124,13 @@ def own_size(name: str) -> int:
     return found.input_size[-1] if found is not None else 224
 
 
-def _of_black(network: nn.Module, forward: Callable[[Tensor], Tensor], image_size: int) -> Tensor:
+def _of_black(network: nn.Module, forward: Callable[[Tensor], Any], image_size: int) -> Any:
     """What the network's `forward` makes of one black image, in eval mode."""
     with evaluating(network):
         return forward(next(network.parameters()).new_zeros(1, 3, image_size, image_size))
 
 
-def _accepted(probe: Callable[[], Tensor], what: str, image_size: int, allowed: str) -> Tensor:
+def _accepted(probe: Callable[[], Any], what: str, image_size: int, allowed: str) -> Any:
     """What `probe` returns. Raises UserError where the network does not take the images."""
     try:
         return probe()
@@ -139,14 +139,22 @@ def _accepted(probe: Callable[[], Tensor], what: str, image_size: int, allowed: 
         raise UserError(f"{what} does not take images of --image-size {image_size} ({reason}); {allowed}") from error
 
 
-def _create(name: str, zero_init_last: bool) -> nn.Module:
+def _check_known(name: str) -> None:
     if not timm.is_model(name):
         hint = nearest(name, timm.list_models())
         raise UserError(f"--encoder {name} is not a timm model{hint} (timm.list_models() names them all)")
+
+
+def _create(name: str, zero_init_last: bool) -> nn.Module:
+    _check_known(name)
     try:
-        return timm.create_model(name, num_classes=0, global_pool="", zero_init_last=zero_init_last)
-    except TypeError:  # a family that does not know it
-        return timm.create_model(name, num_classes=0, global_pool="")
+        try:
+            return timm.create_model(name, num_classes=0, global_pool="", zero_init_last=zero_init_last)
+        except TypeError:  # a family that does not know it
+            return timm.create_model(name, num_classes=0, global_pool="")
+    except AssertionError as error:
+        reason = str(error).rstrip(".")
+        raise UserError(f"--encoder {name} cannot be had without its pooling ({reason}); {MAP_NEEDED}") from error
 
 
 def _use_small_stem(backbone: nn.Module, name: str) -> None:
