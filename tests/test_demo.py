@@ -25,7 +25,7 @@ def test_it_leaves_images_a_run_maps_and_a_page(out) -> None:
     assert len(list((out / "images" / "train").rglob("*.jpg"))) == 64
     assert (run / "maps.png").stat().st_size > 10_000
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "kNN, top-1 %" in page and "linear probe, top-1 %" in page and "before" in page
+    assert "kNN, top-1 %" in page and "linear-fast, top-1 %" in page and "before" in page
 
 
 def test_a_finished_demo_is_not_trained_again(out, capsys) -> None:

@@ -25,7 +25,7 @@ _RecipeName = Annotated[
 
 
 def demo(out: Path = Path("lewel-demo"), method: str = "lewel_m", seed: int = 0) -> None:
-    """Everything in a few minutes, on images it makes itself: pretrain, kNN and probe before and after, maps, report.
+    """Everything in a few minutes, on images it makes itself: pretrain, kNN and linear-fast, maps, report.
 
     Args:
         out: directory for the images and the run

@@ -6,11 +6,12 @@ On features standardised by the mean and deviation of train, it is the minimum o
 
     mean cross-entropy + decay / 2 * |weight|^2          (the bias is free)
 
-which is scikit-learn's LogisticRegression with C = 1 / (decay * images). The decay is chosen from a grid by the accuracy
-on a fifth of train, drawn by the seed in equal shares of every class; then the head is fitted on all of train.
+which is scikit-learn's LogisticRegression with C = 1 / (decay * images), or twice that for two classes, which share one
+weight vector there. The decay is chosen from a grid by the accuracy on a fifth of train, drawn by the seed in equal
+shares of every class; then the head is fitted on all of train.
 
 L-BFGS meets a problem that is nearly round: the standardised features are turned to the axes of their covariance, which
-changes neither term, and each axis is scaled by the curvature that the loss has along it where the weights are 0:
+changes neither term, and each axis is scaled by the curvature that the loss has along it where the weights are 0,
 spread / classes + decay. On correlated features that is two to four times fewer steps, and a lower end.
 """
 
@@ -37,6 +38,16 @@ GRID = tuple(10.0 ** (-i / 2) for i in range(-2, 9))  # of decays: 10 to 0.0001,
 HELD_OUT = 0.2  # of train, to choose the decay
 MOST_STEPS, HISTORY = 500, 20
 GRADIENT, CHANGE = 1e-6, 1e-9  # the end: its largest entry, in the round problem; of the loss, in one step
+
+
+def evaluate(job: Job) -> Values:
+    """Top-1 and top-5 of val, fitted on train; and how the decay was chosen."""
+    (keys, of_keys), (rows, of_rows) = job.features(job.data.train), job.features(job.data.val)
+    key_labels, labels = job.data.train.labels_of(of_keys), job.data.val.labels_of(of_rows)
+    fitted = fit(keys, key_labels, len(job.data.train.names), job.seed)
+    yield from Outcome.of(fitted.logits(rows), labels, of_rows).values(job.data.val.names)
+    yield "chosen", {"decay": fitted.decay, "converged": fitted.converged}
+    yield "decays", [tried._asdict() for tried in fitted.tried]
 
 
 class Tried(NamedTuple):
@@ -107,7 +118,7 @@ def fit_at(keys: Float[Tensor, "keys c"], key_labels: Int[Tensor, " keys"], clas
 
 
 def held_out(labels: Int[Tensor, " n"], seed: int) -> Bool[Tensor, " n"]:
-    """The rows that a fifth of every class, rounded, but one at least of two or more, leaves out of the fit."""
+    """The rows to leave out of the fit: a fifth of every class, at least one where it has two, chosen by the seed."""
     counts = labels.bincount()
     taken = (HELD_OUT * counts).round().long().clamp(min=1) * (counts > 1)
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(labels.device)
@@ -199,14 +210,3 @@ def _check_rows(rows: Float[Tensor, "n c"]) -> None:
         raise UserError(
             f"the features of {bad} of {len(rows)} images are not finite; try --precision fp32, or other weights"
         )
-
-
-def evaluate(job: Job) -> Values:
-    """Top-1 and top-5 of val, fitted on train; the decay that was chosen, and the grid."""
-    (keys, of_keys), (rows, of_rows) = job.features(job.data.train), job.features(job.data.val)
-    key_labels, labels = job.data.train.labels_of(of_keys), job.data.val.labels_of(of_rows)
-    fitted = fit(keys, key_labels, len(job.data.train.names), job.seed)
-    yield from Outcome.of(fitted.logits(rows), labels, of_rows).values(job.data.val.names)
-    yield "decay", fitted.decay
-    yield "converged", fitted.converged
-    yield "decays", [tried._asdict() for tried in fitted.tried]

@@ -19,7 +19,7 @@ PICTURES = {  # files of the run directory that the page shows, with their title
     "maps.png": "Where it looks",
     "views.png": "What it is shown",
 }
-EVALUATIONS = {"knn": "kNN", "probe": "linear probe"}
+EVALUATIONS = {"knn": "kNN", "linear-fast": "linear-fast"}
 
 
 class Measure(NamedTuple):
