@@ -15,7 +15,7 @@ from rich.console import Console
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lewel.config import Data, View
-from lewel.data import crops, loader, resident, tensors
+from lewel.data import crops, finishing, loader, resident, tensors
 from lewel.data.draws import draw
 from lewel.data.executor import Executor
 from lewel.data.folder import Files
@@ -158,7 +158,7 @@ def test_nothing_waits_for_the_device() -> None:
     filters, held = crops.filters(24, 24, CPU), resident.hold(in_memory(40), DATA, CPU)
     geometry = torch.from_numpy(resident._geometry(drawn, list(range(40)), filters))
     steps, *rest = drawn.colours(2.0)
-    constants = loader.Normalise(DATA.mean, DATA.std, CPU)
+    constants = finishing.Normalise(DATA.mean, DATA.std, CPU)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         columns, geometry, *rest = (fake.from_tensor(each) for each in (held.columns, geometry, *rest))
         cut = crops.resized(columns, geometry, crops.Filters(*(fake.from_tensor(each) for each in filters)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from lewel.config import View
 from lewel.data import packed, pillow, tensors
 from lewel.data.augment import Parameters, sample
-from lewel.data.loader import Normalise
+from lewel.data.finishing import Normalise
 
 SIDE = 48
 WHOLE = (0, 0, SIDE, SIDE)

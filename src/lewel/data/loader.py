@@ -9,27 +9,26 @@ channel travel; the main process normalises, and with the fast executor it does 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
 from lewel import config
-from lewel.data import packed, pillow, tensors
+from lewel.data import pillow, tensors
 from lewel.data.augment import REPLACEMENT, Parameters, permutation, sample, uniforms
 from lewel.data.decode import DecodeError, printable
 from lewel.data.executor import PILLOW, Executor
+from lewel.data.finishing import finished
 from lewel.data.images import Images, fetched
 from lewel.data.serving import Drawn, Order, Views, reading
-from lewel.data.tensors import Colours, to_device
+from lewel.data.tensors import Colours
 from lewel.data.workers import TIMEOUT_S, work
 from lewel.errors import UserError
-from lewel.shapes import Batch, Skip, View
+from lewel.shapes import Batch, Skip
 
 T = TypeVar("T")
 REPLACEMENT_TRIES = 20
@@ -98,10 +97,10 @@ def in_order(
     device: torch.device | str = "cpu",
     timeout_s: float = TIMEOUT_S,
     compiled: bool = False,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """What the views make of each order, normalised, on the device: what all the others here are made of."""
     drawn = work(views, orders, workers, torch.device(device), timeout_s)
-    return _finish(drawn, mean, std, torch.device(device), compiled)
+    return finished(drawn, mean, std, torch.device(device), compiled)
 
 
 # -- which images: in the main process
@@ -275,52 +274,3 @@ def as_drawn(
         torch.tensor(seen, dtype=torch.int64),
         skipped,
     )
-
-
-# -- from the workers to the caller
-
-
-def _finish(
-    source: Generator[Drawn],
-    mean: config.ImageStats,
-    std: config.ImageStats,
-    device: torch.device,
-    compiled: bool = False,
-) -> Generator[Batch]:
-    normalise = Normalise(mean, std, device)
-    with closing(source):
-        for drawn in source:
-            views = tuple(
-                View(
-                    _finished(drawn, number, to_device(pixels, device), normalise, compiled),
-                    None if drawn.boxes is None else to_device(drawn.boxes[number], device),
-                    None if drawn.flips is None else to_device(drawn.flips[number], device),
-                )
-                for number, pixels in enumerate(drawn.pixels)
-            )
-            yield Batch(views, drawn.indices, drawn.skipped)
-
-
-def _finished(
-    drawn: Drawn, number: int, pixels: UInt8[Tensor, "b h w c"], normalise: Normalise, compiled: bool
-) -> Float[Tensor, "b 3 h w"]:
-    if not drawn.colours:
-        return normalise(pixels.permute(0, 3, 1, 2))
-    coloured = tensors.apply(packed.from_bytes(pixels), drawn.colours[number], compiled)
-    return tensors.normalised(coloured, normalise.mean, normalise.std, compiled)
-
-
-class Normalise:
-    """(pixels / 255 - mean) / std, float32, in channels-last memory; pixels that are in such memory go row by row.
-
-    Made once for all batches: the constants' way to a GPU waits for all that it has to do.
-    """
-
-    def __init__(self, mean: config.ImageStats, std: config.ImageStats, device: torch.device) -> None:
-        self.mean, self.std = (torch.tensor(each, device=device) for each in (mean, std))
-
-    def __call__(self, pixels: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        width = pixels.shape[3]
-        rows = pixels.permute(0, 2, 3, 1).flatten(2).to(torch.float32)  # of three values each, they would be slow
-        values = rows.div_(255).sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
-        return values.unflatten(2, (width, 3)).permute(0, 3, 1, 2)

@@ -27,8 +27,9 @@ from lewel.data import crops, loader, tensors
 from lewel.data.decode import DecodeError, printable
 from lewel.data.draws import Draws, draw
 from lewel.data.executor import PILLOW, Executor
+from lewel.data.finishing import Normalise
 from lewel.data.images import Images, Pixels, fetched
-from lewel.data.loader import Normalise, TrainOrder, readable, train_order
+from lewel.data.loader import TrainOrder, readable, train_order
 from lewel.data.tensors import to_device
 from lewel.errors import UserError
 from lewel.shapes import Batch, Skip, View

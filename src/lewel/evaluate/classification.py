@@ -16,7 +16,9 @@ from lewel.evaluate.job import Values
 
 @dataclass(frozen=True)
 class Outcome:
-    """All (n,) int64.  images: indices in val.  labels: the true classes.  predicted: the classes with the largest score.
+    """All (n,) int64.
+
+    images: indices in val.  labels: the true classes.  predicted: the classes with the largest score.
     rank: how many classes had a larger score than the true one.
     """
 

@@ -1,6 +1,6 @@
 """Views of whole faces for training, by torchvision's operations: FRA's augmentation for expressions and attributes.
 
-    resize to a square; flip 1/2; colours 0.5 at 1/2; moved by up to 0.2 at 1/2; turned by up to 10 degrees at 1/2; erased
+    resize to a square; flip 1/2; colours 0.5 at 1/2; move by up to 0.2 at 1/2; turn by up to 10 degrees at 1/2; erase
 
 Each image's random numbers belong to (seed, step, image): torch's generator is seeded with them, and then as it was.
 """

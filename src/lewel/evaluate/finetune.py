@@ -26,9 +26,9 @@ from lewel.evaluate import metrics, training
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.face_views import FaceViews
 from lewel.evaluate.job import Job, Values
-from lewel.evaluate.parts import Labelled
 from lewel.evaluate.linear import CROPS
 from lewel.evaluate.order import Epochs
+from lewel.evaluate.parts import Labelled
 from lewel.evaluate.protocols import Finetune
 from lewel.model import batchnorm
 from lewel.model.encoder import Encoder
@@ -63,7 +63,8 @@ def evaluate(job: Job) -> Values:
     task, train, val = job.protocol.task, job.data.train, job.data.val
     assert isinstance(task, Finetune)
     torch.manual_seed(job.seed)
-    module = place(classifier(job, task, len(train.names)), job.precision.device)
+    module = classifier(job, task, len(train.names))
+    place(module, job.precision.device)
     groups = bn_groups(task)
     classes = train.targets if task.balanced else None
     order = Epochs(len(train), task.batch_size, task.epochs, job.seed, multiple=groups, classes=classes)
@@ -151,7 +152,7 @@ def _batches(job: Job, part: Labelled, order: Epochs | EvaluationOrder, augmente
 
 @torch.no_grad()
 def _logits(job: Job, module: Classifier, val: Labelled) -> tuple[Float[Tensor, "n outputs"], Int[Tensor, " n"]]:
-    """Of the images of val that can be read, and which they are; the module is in eval mode, then in train mode again."""
+    """Of the images of val that can be read, and which they are. Afterwards the module is in train mode again."""
     rows, indices = [], []
     module.eval()
     for batch in _batches(job, val, EvaluationOrder(len(val), TEST_BATCH), augmented=False):

@@ -1,7 +1,7 @@
 """Linear classification on a frozen encoder: the protocol's classifier and a grid of others, in one pass over the data.
 
 The encoder is in eval mode, gets no gradient and is no part of what is trained; each augmented crop is encoded once for
-all classifiers. They start from the same weights, and none sees another's gradient, so that each ends as it would alone.
+all classifiers. They start from the same weights and none sees another's gradient, so that each ends as it would alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Setting(NamedTuple):
 
 
 class Classifiers(nn.Module):
-    """h linear classifiers of n classes over the same features, all from the same N(0, 0.01) weights and zero biases."""
+    """h linear classifiers of n classes over the same features, from the same N(0, 0.01) weights and zero biases."""
 
     def __init__(self, width: int, classes: int, count: int) -> None:
         super().__init__()
