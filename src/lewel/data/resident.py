@@ -84,7 +84,7 @@ def hold(
         for first, pixels in _chunks(images, (width, height), unreadable):
             columns[first : first + len(pixels)] = torch.from_numpy(pixels).permute(0, 2, 3, 1).to(device)
             progress.update(task, advance=len(pixels))
-    return Resident(columns, unreadable)
+    return Resident(columns, dict(sorted(unreadable.items())))  # threads found them in any order
 
 
 def _first_size(images: Images) -> tuple[int, int]:
