@@ -14,35 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lewel import config
-from lewel.data.images import Source, relabelled
+from lewel.data.images import Source
 from lewel.data.loader import evaluation_batches
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
 from lewel.shapes import Batch, Skip
 
 K, TEMPERATURE = 20, 0.07
-
-
-def knn_top1(
-    encoder: nn.Module,
-    keys: Source,
-    queries: Source,
-    data: config.Data,
-    precision: Precision,
-    workers: int = 0,
-    skipped: list[Skip] | None = None,
-) -> float:
-    """Top-1 in per cent of `queries` among `keys`, both labelled, seen as one central crop of the training's size.
-
-    skipped: takes the images that could not be read; they neither vote nor count.
-    Classes are matched by name. Raises UserError without labels, or for a class without keys.
-    """
-    if keys.labels is None or queries.labels is None:
-        raise UserError("kNN needs labels: --data with train/CLASS/... and val/CLASS/..., or --knn-every 0")
-    queries = relabelled(queries, keys.classes or [])
-    key_rows, key_labels = labelled_features(encoder, keys, data, precision, workers, skipped)
-    query_rows, query_labels = labelled_features(encoder, queries, data, precision, workers, skipped)
-    return top1(key_rows, key_labels, query_rows, query_labels)
 
 
 def top1(
