@@ -57,6 +57,58 @@ def test_a_run_leaves_what_it_says(finished) -> None:
     assert rows[-1]["step"] == 4 or rows[-2]["step"] == 4
 
 
+def test_evaluating_changes_no_bit_of_the_training(finished, photos, tmp_path, capsys) -> None:
+    """Compared with `finished`, which measured kNN: all that checkpoints hold, weights, optimizer, random numbers."""
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, *SMALL, *PREDICTIVE)
+    for name, flags in (("all", ("--evaluate", "knn,linear-fast", "--every", 1)), ("none", ("--evaluate", "none"))):
+        assert lewel(*command, "--run", tmp_path / name, *flags) == 0
+        assert files(tmp_path / name / "checkpoints") == files(finished / "checkpoints")
+        encoder = tmp_path / name / "encoder.safetensors"
+        assert encoder.read_bytes() == (finished / "encoder.safetensors").read_bytes()
+    assert re.search(r"epoch 2: linear-fast top-1 \S+ % \(decay .* 40 keys of train.*evaluated in", said(capsys))
+    rows = [json.loads(line) for line in (tmp_path / "all" / "metrics.jsonl").read_text().splitlines()]
+    found = [row for row in rows if "evaluate_s" in row]
+    assert [row["step"] for row in found] == [0, 2, 4] and all(
+        {"knn/top1", "linear-fast/top1"} <= {*row} for row in found
+    )
+    assert "top1" not in (tmp_path / "none" / "metrics.jsonl").read_text()
+    assert "linear-fast top-1" in (tmp_path / "all" / "report.html").read_text()
+
+
+def said(capsys) -> str:
+    """Standard error, its lines joined."""
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_evaluating_every_other_epoch(photos, tmp_path) -> None:
+    """And after the last step, whichever epoch that ends."""
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path, *SMALL, *PREDICTIVE, "--epochs", "3")
+    assert lewel(*command, "--every", "2", "--evaluate", "linear-fast") == 0
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "linear-fast/top1" in row] == [0, 4, 6]
+    assert not [row for row in rows if "knn/top1" in row]
+
+
+def test_without_labels_nothing_is_measured_and_that_is_said_to_who_asked(photos, tmp_path, capsys) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for i, path in enumerate(sorted((photos / "train").rglob("*.jpg"))):
+        shutil.copy(path, flat / f"{i}.jpg")
+    command = ("pretrain", "lewel_b_tiny", "--data", flat, "--run", tmp_path / "run", *SMALL, *PREDICTIVE, "--dry-run")
+    for flags, told in (((), 0), (("--evaluate", "none"), 0), (("--evaluate", "linear-fast"), 1)):
+        assert lewel(*command, *flags) == 0
+        assert said(capsys).count("nothing will be measured: --evaluate linear-fast needs labels") == told
+
+
+def test_an_unknown_evaluation_is_an_error(photos, tmp_path, capsys) -> None:
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL)
+    assert lewel(*command, "--evaluate", "knn,linear") == 2
+    assert "did you mean linear-fast?" in said(capsys)
+    assert lewel(*command, "--every", "0") == 2
+    assert "--every 0: must be 1 or more" in said(capsys)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_encoder_is_timms(finished) -> None:
     model = timm.create_model("test_resnet", num_classes=0)
     model.load_state_dict(safetensors.torch.load_file(finished / "encoder.safetensors"), strict=True)
@@ -224,7 +276,7 @@ def test_a_run_outlives_its_data_workers(photos, tmp_path, monkeypatch, capsys) 
             for worker in multiprocessing.active_children() if number in signals else ():
                 os.kill(worker.pid or 0, signals[number])
 
-    command = ["lewel_b_tiny", "--data", photos, *SMALL, *PREDICTIVE, "--epochs", "6", "--knn-every", "0"]
+    command = ["lewel_b_tiny", "--data", photos, *SMALL, *PREDICTIVE, "--epochs", "6", "--evaluate", "none"]
     assert lewel("pretrain", *command, "--run", tmp_path / "calm") == 0
     monkeypatch.setattr("lewel.data.loader.batches", disturbed)
     assert lewel("pretrain", *command, "--run", tmp_path / "run", "--workers", "1") == 0
@@ -349,7 +401,7 @@ def test_killed_twenty_times_the_weights_are_those_of_the_unbroken_run(photos, t
     """SIGKILL at random moments, start-up and saving included; the same command goes on each time."""
     random = np.random.default_rng(0)
     command = [sys.executable, "-m", "lewel", "pretrain", "lewel_m_tiny", "--data", str(photos), *SMALL]
-    command += ["--bn-groups", "2", "--epochs", "150", "--save-every", "3", "--knn-every", "0"]
+    command += ["--bn-groups", "2", "--epochs", "150", "--save-every", "3", "--evaluate", "none"]
     unbroken = [*command, "--run", str(tmp_path / "unbroken")]
     whole, start = seconds(unbroken), seconds(unbroken)  # the second time there is nothing left to do
     for _ in range(20):

@@ -1,17 +1,16 @@
-"""What a run does after a step, beside watching its health: the list of skipped images, kNN, and saving."""
+"""What a run does after a step, beside watching its health: the list of skipped images, evaluating, and saving."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from lewel import config, parallel
-from lewel.data.images import Source, evenly
+from lewel.data.images import Source
 from lewel.data.skips import SkipLog
 from lewel.engine import checkpoint, files
 from lewel.engine.background import Background
@@ -21,16 +20,14 @@ from lewel.engine.precision import Precision
 from lewel.engine.progress import Progress
 from lewel.engine.record import Record
 from lewel.engine.state import Training
-from lewel.evaluate.knn import knn_top1
+from lewel.evaluate import during
 from lewel.interop import weights
 from lewel.interop.runs import INITIAL
-from lewel.model.encoder import Encoder, Pooled
+from lewel.model.encoder import Encoder
 from lewel.shapes import Skip
 from lewel.visualize import report
 
 log = logging.getLogger(__name__)
-
-MOST_KEYS, MOST_QUERIES = 50_000, 10_000  # one process encodes them while the others wait: a minute or two on a GPU
 
 
 @dataclass
@@ -61,15 +58,16 @@ class Skips:
 
 
 @dataclass
-class Knn:
-    """kNN of the encoder every `every` steps (0: never) and after the last one of the run, on process 0.
+class Evaluate:
+    """Evaluations of the encoder every `every` steps and after the last one of the run, on process 0.
 
     The others wait. Changes nothing of the training.
     """
 
-    encoder: nn.Module
+    names: Sequence[str]  # of `during.TITLES`
+    encoder: Encoder
     keys: Source
-    queries: Source | None  # None: there are no labels, nothing is measured
+    queries: Source | None  # None: nothing is measured
     data: config.Data
     precision: Precision
     workers: int
@@ -79,30 +77,35 @@ class Knn:
     progress: Progress
     skips: Skips
 
-    def __post_init__(self):
-        self.keys = evenly(self.keys, MOST_KEYS)
-        self.queries = self.queries and evenly(self.queries, MOST_QUERIES)
+    def __post_init__(self) -> None:
+        if self.queries is not None:
+            self.keys, self.queries = during.few(self.keys, self.queries)
 
     def __call__(self, step: Step) -> None:
-        if self.every and (step.number % self.every == 0 or step.number == step.total_steps):
+        if step.number % self.every == 0 or step.number == step.total_steps:
             self.measure(step.number)
 
     def measure(self, step: int) -> None:
         """Raises UserError on every process where the images cannot be used."""
         queries = self.queries
         if queries is not None:
-            parallel.on_main(lambda: self._measure(step, queries), lambda reason: f"kNN was not measured: {reason}")
+            parallel.on_main(lambda: self._measure(step, queries), lambda reason: f"not evaluated: {reason}")
 
     def _measure(self, step: int, queries: Source) -> None:
         skipped: list[Skip] = []
-        features = Pooled(self.encoder)
-        top1 = knn_top1(features, self.keys, queries, self.data, self.precision, self.workers, skipped)
+        began, epoch = time.perf_counter(), step / self.steps_per_epoch
+        found = during.measure(
+            self.names, self.encoder, self.keys, queries, self.data, self.precision, self.workers, skipped
+        )
+        seconds = time.perf_counter() - began
         self.skips.keep(skipped)
-        epoch = step / self.steps_per_epoch
-        self.record.write({"step": step, "epoch": epoch, "knn/top1": top1})
-        unread = f", {len(skipped)} of them unreadable" if skipped else ""
-        used = f"k = 20, T = 0.07, {len(self.keys)} keys of train, {len(queries)} queries of val{unread}"
-        self.progress.console.print(f"epoch {epoch:g}: kNN top-1 {top1:.2f} % ({used})", highlight=False)
+        row = {f"{measured.name}/top1": measured.top1 for measured in found}
+        self.record.write({"step": step, "epoch": epoch, **row, "evaluate_s": seconds})
+        rest = f", {len(skipped)} images unreadable" if skipped else ""
+        for measured in found:
+            text = f"epoch {epoch:g}: {during.TITLES[measured.name]} top-1 {measured.top1:.2f} % ({measured.how}{rest})"
+            ended = f", evaluated in {seconds:.1f} s" if measured is found[-1] else ""
+            self.progress.console.print(text + ended, highlight=False)
 
 
 @dataclass

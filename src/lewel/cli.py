@@ -117,7 +117,7 @@ def compare(
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")],
     out: Path = Path("curves.png"),
 ) -> None:
-    """Runs side by side: a table of cost and kNN on the screen, and their curves as a picture.
+    """Runs side by side: a table of cost and evaluations on the screen, and their curves as a picture.
 
     Args:
         runs: directories of runs, four at most

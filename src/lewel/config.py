@@ -217,7 +217,10 @@ class Options:
     keep: int = 2  # checkpoints kept
     save_every: int | None = None  # steps between checkpoints; by default whole epochs of 100 steps, at most 1000
     log_every: int = 20  # steps between records
-    knn_every: int = 1  # epochs between kNN evaluations, where there are labels and a val/ split; 0: never
+    # measured of the encoder where there are labels and a val/ split: knn, linear-fast, or knn,linear-fast; by default
+    # knn; none: nothing
+    evaluate: str | None = None
+    every: int = 1  # epochs between evaluations
     dry_run: bool = False  # check everything, time 20 steps, print the plan, write nothing
     extend: bool = False  # go on with another number of epochs
     change_processes: bool = False  # go on with another number of processes

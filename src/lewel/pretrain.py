@@ -30,6 +30,7 @@ from lewel.engine.progress import Progress, duration
 from lewel.engine.schedule import warmup_cosine
 from lewel.engine.signals import StopRequest
 from lewel.errors import UserError
+from lewel.evaluate import during
 from lewel.run import Run, prepare
 from lewel.shapes import Batch, Skip
 
@@ -64,13 +65,13 @@ def _train(run: Run) -> None:
         rows = opened.enter_context(_record(run, start))
         with StopRequest() as stop, Progress(total, start, run.console) as progress:
             skips = _skips(run)
-            knn, save = _knn(run, rows, progress, skips), opened.enter_context(closing(_save(run)))
+            evaluate, save = _evaluate(run, rows, progress, skips), opened.enter_context(closing(_save(run)))
             if start == 0:
                 save.initial(run.options.init)
-                knn.measure(0)
+                evaluate.measure(0)
             if start >= total:
                 save.publish()
-            _steps(run, start, total, [skips, _monitor(run, rows, progress), knn, save], stop)
+            _steps(run, start, total, [skips, _monitor(run, rows, progress), evaluate, save], stop)
         _say_what_was_written(run)
 
 
@@ -135,11 +136,11 @@ def _monitor(run: Run, rows: record.Record, progress: Progress) -> Monitor:
     return Monitor(run.method, rows, progress, run.options.log_every, warmup_steps, run.plan.bn_group)
 
 
-def _knn(run: Run, rows: record.Record, progress: Progress, skips: callbacks.Skips) -> callbacks.Knn:
+def _evaluate(run: Run, rows: record.Record, progress: Progress, skips: callbacks.Skips) -> callbacks.Evaluate:
     steps = run.plan.steps_per_epoch
-    return callbacks.Knn(
-        run.method.online.encoder, run.images, run.queries, run.recipe.data, run.precision, _workers(run),
-        run.options.knn_every * steps, steps, rows, progress, skips,
+    return callbacks.Evaluate(
+        run.evaluations, run.method.online.encoder, run.images, run.queries, run.recipe.data, run.precision,
+        _workers(run), run.options.every * steps, steps, rows, progress, skips,
     )  # fmt: skip
 
 
@@ -212,6 +213,9 @@ def _describe(run: Run) -> None:
     run.console.print(table, highlight=False)
     for note in chosen.notes:
         run.console.print(f"  {note}", highlight=False)
+    if run.options.evaluate not in (None, during.NOTHING) and not run.evaluations:
+        needed = "needs labels: --data with train/CLASS/... and val/CLASS/..."
+        run.console.print(f"  nothing will be measured: --evaluate {run.options.evaluate} {needed}", highlight=False)
 
 
 def _dry_run(run: Run) -> None:
@@ -232,7 +236,7 @@ def _dry_run(run: Run) -> None:
         f"{run.recipe.optimizer.batch_size / median:.0f} images/s, "
         f"peak memory {memory.peak_bytes() / 1e9:.1f} GB; all {run.plan.total_steps} steps take about "
         f"{duration(run.plan.total_steps * median) if len(times) > 1 else 'unknown'}"
-        f"{', and the kNN evaluations' if run.queries is not None else ''}. Nothing was written.",
+        f"{', and the evaluations: ' + ', '.join(run.evaluations) if run.evaluations else ''}. Nothing was written.",
         highlight=False,
     )
     for skip in skipped:

@@ -20,6 +20,7 @@ from lewel.engine.loop import place
 from lewel.engine.optim import make_optimizer
 from lewel.engine.state import Training
 from lewel.errors import UserError
+from lewel.evaluate import during
 from lewel.interop import weights
 from lewel.model.method import Method
 
@@ -31,7 +32,8 @@ class Run:
     options: Options
     plan: plan.Plan
     images: Source
-    queries: Source | None  # the labelled val split, where there is one
+    evaluations: tuple[str, ...]  # none without `queries`
+    queries: Source | None  # the labelled val split, where there is one and it will be evaluated on
     precision: precision.Precision
     executor: executor.Executor
     held: resident.Resident | None  # the images on the device, where its executor is "resident"
@@ -93,13 +95,14 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
 def _build(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
     device = precision.device(options.device, parallel.local_rank())
     _check_options(options)
+    evaluations = during.asked(options.evaluate)
     if options.compile and not executor.can_compile(device):
         raise UserError(f"--compile on {device.type}: needs a C++ compiler and a CPU or a CUDA GPU; leave it out")
     divided = is_divided(options.data)
     images = open_images(options.data, "train" if divided else None)
     chosen = plan.resolve(recipes.get(name), overrides, len(images), parallel.world(), options.accumulate)
     _check_directory(Path(options.run), chosen.recipe)
-    queries = _queries(options, images) if divided else None
+    queries = _queries(options, images) if divided and evaluations else None
     torch.manual_seed(options.seed)
     method = build.method(chosen.recipe)
     place(method, device).train()
@@ -114,8 +117,9 @@ def _build(name: str, options: Options, overrides: plan.Overrides, console: Cons
     held = _held(options, images, chosen.recipe, device, console)
     name = "resident" if held is not None else "pillow" if options.executor == "auto" else options.executor
     return Run(
-        options, chosen, images, queries, chosen_precision, executor.choose(name, device), held, training, console
-    )
+        options, chosen, images, evaluations if queries is not None else (), queries, chosen_precision,
+        executor.choose(name, device), held, training, console,
+    )  # fmt: skip
 
 
 def _held(
@@ -138,7 +142,7 @@ def _check_options(options: Options) -> None:
         ("keep", 1),
         ("save_every", 1),
         ("log_every", 1),
-        ("knn_every", 0),
+        ("every", 1),
         ("workers", 0),
         ("seed", 0),
     ):
@@ -148,8 +152,8 @@ def _check_options(options: Options) -> None:
 
 
 def _queries(options: Options, images: Source) -> Source | None:
-    """The val split for kNN, when both splits have labels; a class without keys is an error here, before a kNN is."""
-    if images.labels is None or options.knn_every == 0:
+    """The val split, when both splits have labels; a class without keys is an error here, before an evaluation is."""
+    if images.labels is None:
         return None
     queries = open_images(options.data, "val")
     return relabelled(queries, images.classes or []) if queries.labels is not None else None

@@ -124,7 +124,7 @@ def test_a_minimum_that_was_not_reached_is_said(monkeypatch, caplog):
 
 def test_what_cannot_be_fitted():
     keys, labels = clouds(40, 4, 1.0, 0)
-    with pytest.raises(UserError, match="two classes or more; all 10 images are of one"):
+    with pytest.raises(UserError, match="two classes or more in --data; all 10 images are of one"):
         linear_fast.fit(keys[labels == 2], labels[labels == 2], 4)
     with pytest.raises(UserError, match="a class of two images or more"):
         linear_fast.fit(keys[:4], labels[:4], 4)

@@ -40,6 +40,22 @@ def test_the_table_has_the_record_s_numbers(runs) -> None:
     assert [columns[name][1] for name in ("kNN before", "after", "best")] == ["-", "-", "-"]
 
 
+def test_the_table_has_what_one_of_the_runs_measured(tmp_path) -> None:
+    both = [{"step": step, "knn/top1": 10.0 + step, "linear-fast/top1": 30.0 + step} for step in (0, 2, 1)]
+    one = [{"step": step, "linear-fast/top1": 20.0} for step in (0, 1)]
+    found = compare.table([compare.read(a_run(tmp_path / name, 50, rows)) for name, rows in (("a", both), ("b", one))])
+    assert [(str(column.header), *column.cells) for column in found.columns[5:]] == [
+        ("kNN before", "10.00", "-"),
+        ("after", "11.00", "-"),
+        ("best", "12.00", "-"),
+        ("linear-fast before", "30.00", "20.00"),
+        ("after", "31.00", "20.00"),
+        ("best", "32.00", "20.00"),
+    ]
+    bare = compare.read(a_run(tmp_path / "c", 50, [{"step": 60, "loss": 1.0}]))
+    assert len(compare.table([bare]).columns) == 5
+
+
 def test_runs_of_unequal_batch_share_the_axis_of_images(runs) -> None:
     assert runs[0].series("loss") == ([6.0, 12.0], [0.1, 0.05])
     assert runs[1].series("loss") == ([], [])  # null is what was not finite

@@ -36,13 +36,13 @@ class Tags(HTMLParser):
 
 
 def rows(count: int = 30) -> list[dict]:
-    found: list[dict] = [{"step": 0, "epoch": 0.0, "knn/top1": 13.0}]
+    found: list[dict] = [{"step": 0, "epoch": 0.0, "knn/top1": 13.0, "linear-fast/top1": 20.0}]
     for step in range(1, count + 1):
         row = {"step": step, "loss": 4 / step, "lr": 0.1, "gradient_norm": 1.0, "loss/global": 3 / step}
         row |= {"loss/aligned": 5 / step, "spread/global": 0.9, "rankme": 20.0 + step, "entropy/aligned": 0.999}
         row |= {"differ/aligned": 0.5, "target_distance": 0.01, "images_per_s": 400.0, "data_wait": 0.02}
         found.append(row | {"verdict": "healthy"})
-    return [*found, {"step": count, "epoch": 1.0, "knn/top1": 17.5}]
+    return [*found, {"step": count, "epoch": 1.0, "knn/top1": 17.5, "linear-fast/top1": 31.0, "evaluate_s": 2.5}]
 
 
 def run_directory(path: Path, content: list[dict]) -> Path:
@@ -57,7 +57,8 @@ def test_the_page_says_how_it_went(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(run / "maps.png")
     assert report.write(run, {"probe": "1 before, 2 after"}) == run / "report.html"
     page = Tags((run / "report.html").read_text())
-    for words in ("lewel_b_tiny", "healthy", "13.00 before, 17.50 after (+4.50)", "1 before, 2 after", "resnet18"):
+    expected = ("lewel_b_tiny", "healthy", "13.00 before, 17.50 after (+4.50)", "1 before, 2 after", "resnet18")
+    for words in (*expected, "linear-fast top-1", "+11.0 points since 20.0 %", "20.00 before, 31.00 after (+11.00)"):
         assert words in page.text
     for measure in report.MEASURES:
         assert measure.title in page.text

@@ -54,7 +54,8 @@ class Monitor:
         if parallel.is_main():
             row = {"step": step.number, "loss": loss, "lr": step.lr, "gradient_norm": float(step.gradient_norm)}
             row |= self.health.measure(step.outs[-1], self.module) | self._times(step)
-            self._judge([*(old for old in self.record.rows if "loss" in old), row])  # kNN has rows of its own
+            steps = [old for old in self.record.rows if "loss" in old]  # evaluations have rows of their own
+            self._judge([*steps, row])
             row["verdict"] = self.verdict.word
             self.record.write(row)
             self.progress.show(row, final=step.last)

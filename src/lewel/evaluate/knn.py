@@ -8,43 +8,14 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from lewel import config
-from lewel.data.images import Source, relabelled
-from lewel.engine.precision import Precision
-from lewel.errors import UserError
 from lewel.evaluate.classification import Outcome
-from lewel.evaluate.features import labelled_features
 from lewel.evaluate.job import Job, Values
 from lewel.evaluate.protocols import Knn
-from lewel.shapes import Skip
 
 K, TEMPERATURE = 20, 0.07
-
-
-def knn_top1(
-    features: nn.Module,
-    keys: Source,
-    queries: Source,
-    data: config.Data,
-    precision: Precision,
-    workers: int = 0,
-    skipped: list[Skip] | None = None,
-) -> float:
-    """Top-1 in per cent of `queries` among `keys`, both labelled, seen as one central crop of the training's size.
-
-    features: images (b, 3, h, w) -> (b, c), as in `lewel.evaluate.features`.
-    skipped: takes the images that could not be read; they neither vote nor count.
-    Classes are matched by name. Raises UserError without labels, or for a class without keys.
-    """
-    if keys.labels is None or queries.labels is None:
-        raise UserError("kNN needs labels: --data with train/CLASS/... and val/CLASS/..., or --knn-every 0")
-    queries = relabelled(queries, keys.classes or [])
-    key_rows, key_labels = labelled_features(features, keys, data, precision, workers, skipped)
-    query_rows, query_labels = labelled_features(features, queries, data, precision, workers, skipped)
-    return top1(key_rows, key_labels, query_rows, query_labels)
 
 
 def top1(

@@ -97,7 +97,7 @@ def fit(
     problem = _Problem.of(keys, key_labels)
     out = held_out(problem.labels, seed)
     if not out.any():
-        raise UserError("linear-fast chooses its decay on a part of train: it needs a class of two images or more")
+        raise UserError("linear-fast chooses its decay on a part of train: --data needs a class of two images or more")
     part = replace(problem, rows=problem.rows[~out], labels=problem.labels[~out])
     rows, labels = problem.rows[out], problem.labels[out]
     tried, heads, head = [], [], None
@@ -155,7 +155,7 @@ class _Problem:
         _check_rows(keys)
         present, labels = key_labels.unique(return_inverse=True)
         if len(present) < 2:
-            raise UserError(f"linear-fast needs two classes or more; all {len(keys)} images are of one")
+            raise UserError(f"linear-fast needs two classes or more in --data; all {len(keys)} images are of one")
         mean, std = keys.mean(dim=0), keys.std(dim=0, correction=0)
         constant = std <= 1e-6 * (std.max() + mean.abs())  # a deviation that is rounding; as in StandardScaler
         std = std.masked_fill(constant, 1)
@@ -172,7 +172,8 @@ class _Problem:
         weight, bias = self.rows.new_zeros(len(self.present), len(scale)), self.rows.new_zeros(len(self.present))
         if start is not None:
             weight, bias = start.weight / scale, start.bias.clone()
-        weight.requires_grad_(), bias.requires_grad_()
+        for free in (weight, bias):
+            free.requires_grad_()
         optimizer = torch.optim.LBFGS(
             [weight, bias], max_iter=MOST_STEPS, max_eval=2 * MOST_STEPS, tolerance_grad=GRADIENT,
             tolerance_change=CHANGE, history_size=HISTORY, line_search_fn="strong_wolfe",

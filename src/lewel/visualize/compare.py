@@ -14,6 +14,7 @@ from lewel import plan
 from lewel.config import Recipe
 from lewel.engine import record
 from lewel.errors import UserError
+from lewel.evaluate.during import TITLES
 from lewel.visualize import style
 
 WIDTH, PANEL_HEIGHT = 4.2, 2.3  # inches of a panel
@@ -40,7 +41,7 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel("kNN top-1, %", "knn/top1"),
+    *(Panel(f"{title} top-1, %", f"{name}/top1") for name, title in TITLES.items()),
     Panel("loss", "loss"),
     Panel("embedding spread of the global term, 0 = collapsed", "spread/global"),
     Panel("RankMe of the pooled features", "rankme"),
@@ -86,19 +87,24 @@ def _panel(sheet: style.Sheet, x: float, y: float, panel: Panel, runs: Sequence[
 
 
 def table(runs: Sequence[Run]) -> Table:
-    """What each run trained, its speed, and its first, last and best kNN; "-" where that was not measured.
+    """What each run trained, its speed, and the first, last and best of each evaluation that one of them made.
 
-    The minutes are those of the steps, waiting for data included, evaluations not.
+    "-" stands where a run did not. The minutes are those of the steps, waiting for data included, evaluations not.
     """
-    columns = ("run", "recipe", "images seen", "images/s", "minutes", "kNN before", "after", "best")
+    measured = [name for name in TITLES if any(run.series(f"{name}/top1")[0] for run in runs)]
+    columns = ["run", "recipe", "images seen", "images/s", "minutes"]
+    columns += [column for name in measured for column in (f"{TITLES[name]} before", "after", "best")]
     found = Table(*columns, box=None, pad_edge=False)
     for run in runs:
         seen, speeds = run.series("images_per_s")
         spans = [1000 * (end - start) for start, end in pairwise([0.0, *seen])]
         minutes = sum(span / speed / 60 for span, speed in zip(spans, speeds, strict=True) if speed)
         middle = sorted(speeds)[len(speeds) // 2] if speeds else 0.0
-        tests = run.series("knn/top1")[1]
-        knn = [f"{value:.2f}" for value in (tests[0], tests[-1], max(tests))] if tests else ["-"] * 3
         images = f"{1000 * max(seen, default=0.0):.0f}"
-        found.add_row(run.name, run.recipe.name, images, f"{middle:.0f}", f"{minutes:.1f}", *knn)
+        tests = [text for name in measured for text in _tests(run.series(f"{name}/top1")[1])]
+        found.add_row(run.name, run.recipe.name, images, f"{middle:.0f}", f"{minutes:.1f}", *tests)
     return found
+
+
+def _tests(values: Sequence[float]) -> list[str]:
+    return [f"{value:.2f}" for value in (values[0], values[-1], max(values))] if values else ["-"] * 3

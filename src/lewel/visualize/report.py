@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from lewel.engine import files, record
+from lewel.evaluate.during import TITLES
 from lewel.visualize import template
 from lewel.visualize.chart import Chart, chart, number
 
@@ -19,7 +20,6 @@ PICTURES = {  # files of the run directory that the page shows, with their title
     "maps.png": "Where it looks",
     "views.png": "What it is shown",
 }
-EVALUATIONS = {"knn": "kNN", "linear-fast": "linear-fast"}
 
 
 class Measure(NamedTuple):
@@ -34,6 +34,7 @@ MEASURES = (
     Measure("Loss", ("loss",), "weighted sum of the terms"),
     Measure("Loss of each term", ("loss/",), "before its weight"),
     Measure("kNN top-1", ("knn/",), "per cent, k = 20; keys from train, queries from val"),
+    Measure("linear-fast top-1", ("linear-fast/",), "per cent, a linear layer fitted on features of train; on val"),
     Measure("Embedding spread", ("spread/",), "1: spread over the sphere; 0: one point, collapsed"),
     Measure("RankMe", ("rankme",), "effective number of dimensions of the pooled features"),
     Measure("Map entropy", ("entropy/",), "share of the uniform map's; 1: global average pooling"),
@@ -103,16 +104,17 @@ def series(rows: Sequence[Row], names: Iterable[str]) -> dict[str, list[tuple[fl
 
 
 def tiles(trained: Sequence[Row], rows: Sequence[Row]) -> list[Tile]:
-    """Steps, loss, kNN and speed, as far as they are known."""
+    """Steps, loss, evaluations and speed, as far as they are known."""
     found = []
     if trained:
         first, last = trained[0], trained[-1]
         found.append(Tile("Steps", number(last["step"]), ""))
         found.append(Tile("Loss", _text(last["loss"]), f"from {_text(first['loss'])}"))
-    tests = [row["knn/top1"] for row in rows if row.get("knn/top1") is not None]
-    if tests:
-        note = f"{tests[-1] - tests[0]:+.1f} points since {tests[0]:.1f} %" if len(tests) > 1 else ""
-        found.append(Tile("kNN top-1", f"{tests[-1]:.1f} %", note))
+    for name, title in TITLES.items():
+        tests = [row[f"{name}/top1"] for row in rows if row.get(f"{name}/top1") is not None]
+        if tests:
+            note = f"{tests[-1] - tests[0]:+.1f} points since {tests[0]:.1f} %" if len(tests) > 1 else ""
+            found.append(Tile(f"{title} top-1", f"{tests[-1]:.1f} %", note))
     speeds = sorted(row["images_per_s"] for row in trained if row.get("images_per_s"))
     if speeds:
         found.append(Tile("Images per second", number(round(speeds[len(speeds) // 2], 1)), "median"))
@@ -122,10 +124,10 @@ def tiles(trained: Sequence[Row], rows: Sequence[Row]) -> list[Tile]:
 def results(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Evaluations, first and last: "13.1, then 19.4 (+6.3)"."""
     found = []
-    for key in dict.fromkeys(key for row in rows for key in row if key.split("/")[0] in EVALUATIONS):
+    for key in dict.fromkeys(key for row in rows for key in row if key.split("/")[0] in TITLES):
         values = [row[key] for row in rows if isinstance(row.get(key), int | float)]
         task, _, measure = key.partition("/")
-        name = f"{EVALUATIONS[task]} {measure.replace('top1', 'top-1')}"
+        name = f"{TITLES[task]} {measure.replace('top1', 'top-1')}"
         if len(values) > 1:
             found.append((name, f"{values[0]:.2f} before, {values[-1]:.2f} after ({values[-1] - values[0]:+.2f})"))
         elif values:
