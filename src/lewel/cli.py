@@ -7,18 +7,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from lewel.bench import flags as bench
-from lewel.config import Evaluation, Options
+from lewel.config import Evaluation, Extraction, Options
 from lewel.errors import UserError, nearest
 from lewel.evaluate.protocols import Changes
 from lewel.plan import Overrides
 
 _Flat = tyro.conf.arg(name="")
 _Numbers = Annotated[Overrides, _Flat]
+_Extraction = Annotated[Extraction, _Flat]
 _RecipeName = Annotated[
     tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")
 ]
@@ -151,6 +152,40 @@ def evaluate(
         commands.evaluate(task, options, changes)
 
 
+def embed(options: _Extraction, out: Path, split: Literal["train", "val", "all"] = "all") -> None:
+    """The features of images, with their paths and classes, in one file, .npz or .parquet.
+
+    Args:
+        out: file to write
+        split: which part of --data
+    """
+    from lewel.evaluate.embed import embed as run
+
+    run(options, out, split)
+
+
+def neighbours(
+    options: _Extraction,
+    out: Path = Path("neighbours.html"),
+    queries: int = 32,
+    nearest: int = 8,
+    seed: int = 0,
+    gallery: int = 20_000,
+) -> None:
+    """A page of images and those nearest to them, under random, initial and trained weights side by side.
+
+    Args:
+        out: page to write
+        queries: how many images, of val where there is one
+        nearest: how many for each
+        seed: which images, and the random weights
+        gallery: images to search, at most, of train where there is one
+    """
+    from lewel.visualize.commands import save_neighbours
+
+    save_neighbours(options, out, queries, nearest, seed, gallery)
+
+
 def data_index(folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")], out: Path) -> None:
     """A file of a folder's names and labels: `--data FILE` starts a run on millions of images without a look at them.
 
@@ -190,6 +225,8 @@ COMMANDS = {
     "maps": maps,
     "compare": compare,
     "evaluate": evaluate,
+    "embed": embed,
+    "neighbours": neighbours,
     "bench step": bench.step,
     "bench data": bench.data,
     "bench train": bench.train,

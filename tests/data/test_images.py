@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lewel.data.cifar import Pixels
-from lewel.data.images import evenly, is_divided, open_images, relabelled, spread
+from lewel.data.images import evenly, is_divided, mixed, open_images, relabelled, spread
 from lewel.errors import UserError
 
 
@@ -296,3 +296,14 @@ def test_a_part_is_spread_evenly_over_the_classes() -> None:
 def test_numbers_are_spread_evenly() -> None:
     assert spread(9, 3).tolist() == [0, 4, 8] and spread(5, 1).tolist() == [0]
     assert spread(4, 4).tolist() == spread(4, 9).tolist() == [0, 1, 2, 3] and spread(0, 9).tolist() == []
+
+
+def test_mixed_takes_one_of_each_class_in_turn() -> None:
+    labels = np.array([0] * 7 + [1] * 2 + [2] * 5)
+    images = Pixels("here", np.zeros((14, 2, 2, 3), np.uint8), labels, ["a", "b", "c"])
+    order = mixed(images, 0)
+    assert sorted(order.tolist()) == list(range(14)) and order.tolist() != mixed(images, 1).tolist()
+    turns = np.split(labels[order], [3, 6, 8, 10, 12])
+    assert [sorted(turn.tolist()) for turn in turns] == [[0, 1, 2]] * 2 + [[0, 2]] * 3 + [[0, 0]]
+    plain = Pixels("here", images.pixels)
+    assert mixed(plain, 0).tolist() == np.random.default_rng(0).permutation(14).tolist()

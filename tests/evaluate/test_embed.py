@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lewel import cli
 from lewel.config import Extraction
 from lewel.data.images import open_images
 from lewel.engine.precision import Precision
@@ -87,6 +88,14 @@ def test_images_without_labels_have_none(encoder: str, images: Path, tmp_path: P
     with np.load(tmp_path / "out.npz") as file:
         assert sorted(file.files) == ["features", "metadata", "paths"] and len(file["paths"]) == 3
         assert json.loads(file["metadata"].item())["image_size"] == 48
+
+
+def test_the_command(encoder: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["--data", str(images), "--split", "train", "--device", "cpu", "--precision", "fp32", "--workers", "0"]
+    monkeypatch.setattr(sys, "argv", ["lewel", "embed", "--weights", encoder, *flags, "--out", f"{tmp_path}/out.npz"])
+    cli.main()
+    with np.load(tmp_path / "out.npz") as file:
+        assert np.array_equal(file["features"], expected(encoder, images, "train"))
 
 
 @pytest.mark.parametrize(

@@ -143,3 +143,15 @@ def evenly(images: Source, most: int) -> Source:
 def spread(n: int, most: int) -> Int[np.ndarray, " chosen"]:
     """At most so many of the numbers 0 .. n - 1, evenly."""
     return np.linspace(0, n - 1, min(most, n)).round().astype(np.int64)
+
+
+def mixed(images: Images, seed: int) -> np.ndarray:
+    """All indices in an order drawn by the seed; one of each class, then another of each, where there are classes."""
+    order = np.random.default_rng(seed).permutation(len(images))
+    if images.labels is None:
+        return order
+    labels = images.labels[order]
+    by_class = np.argsort(labels, kind="stable")
+    turn = np.empty_like(order)
+    turn[by_class] = np.arange(len(order)) - np.searchsorted(labels[by_class], labels[by_class])
+    return order[np.argsort(turn, kind="stable")]

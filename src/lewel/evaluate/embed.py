@@ -133,7 +133,7 @@ def _replace(out: Path, write: Callable[[Path, Table], None], table: Table) -> N
 
 def write_npz(path: Path, table: Table) -> None:
     """The arrays one after the other, uncompressed; none is copied as a whole."""
-    arrays = {"features": table.features, "paths": np.array(table.paths)}
+    arrays: dict[str, Any] = {"features": table.features, "paths": np.array(table.paths)}
     if table.labels is not None:
         arrays["labels"] = np.array(table.labels)
     with open(path, "wb") as file:

@@ -36,14 +36,38 @@ def load(run: Path) -> Loaded:
     if not config.is_file():
         raise UserError(f"{run} is no run: it has no config.yaml; give the --run directory of `lewel pretrain`")
     recipe = plan.from_yaml(config.read_text(encoding="utf-8"))
-    found, damages = checkpoint.newest_whole(run)
-    if found is None:
-        raise UserError(damages[0] if damages else f"{run} has no checkpoint yet; let `lewel pretrain` run on")
-    seed = json.loads((found / "state.json").read_bytes())["identity"]["recipe"]["seed"]
+    found = _newest(run)
     trained = build.method(recipe)
     trained.load_state_dict(safetensors.torch.load_file(found / "module.safetensors"))
-    torch.manual_seed(seed)
+    torch.manual_seed(_seed(found))
     initial = build.method(recipe)
     if (run / INITIAL).exists():
         weights.initialise(initial, run / INITIAL)
     return Loaded(recipe, trained, initial)
+
+
+class Beginning(NamedTuple):
+    """The encoder that a run began with: a source for `weights.load`, and the seed where it is an untrained one."""
+
+    source: str
+    seed: int | None
+
+
+def beginning(run: Path) -> Beginning | None:
+    """None where the directory does not tell: it is no run, or has no whole checkpoint."""
+    if (run / INITIAL).is_file():
+        return Beginning(str(run / INITIAL), None)
+    found, _ = checkpoint.newest_whole(run) if (run / "config.yaml").is_file() else (None, [])
+    return Beginning(f"random:{run}", _seed(found)) if found is not None else None
+
+
+def _newest(run: Path) -> Path:
+    found, damages = checkpoint.newest_whole(run)
+    if found is None:
+        raise UserError(damages[0] if damages else f"{run} has no checkpoint yet; let `lewel pretrain` run on")
+    return found
+
+
+def _seed(found: Path) -> int:
+    """Of the run that a checkpoint is of."""
+    return json.loads((found / "state.json").read_bytes())["identity"]["recipe"]["seed"]

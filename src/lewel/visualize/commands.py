@@ -1,20 +1,22 @@
-"""`lewel views`, `lewel maps` and `lewel compare`: from recipes, runs and folders to a PNG."""
+"""`lewel views`, `maps`, `compare` and `neighbours`: from recipes, runs, weights and folders to a picture or a page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from rich.console import Console
 
 from lewel import plan, recipes
+from lewel.config import Extraction
 from lewel.data.decode import DecodeError
-from lewel.data.images import Images, is_divided, open_images
+from lewel.data.images import Images, is_divided, mixed, open_images
+from lewel.engine import files
 from lewel.errors import UserError
+from lewel.evaluate.neighbours import find
 from lewel.interop import runs
-from lewel.visualize import compare, maps, style, views
+from lewel.visualize import compare, maps, neighbours, style, views
 
 
 def save_views(recipe: str, data: str, numbers: plan.Overrides, out: Path, count: int, seed: int) -> None:
@@ -57,15 +59,21 @@ def save_comparison(directories: Sequence[Path], out: Path) -> None:
     print(f"wrote {out}")
 
 
+def save_neighbours(options: Extraction, out: Path, queries: int, nearest: int, seed: int, gallery: int) -> None:
+    """A page of images and those nearest to them. On a UserError it is not written."""
+    _check(out, queries, "queries", ".html")
+    for flag, value in (("nearest", nearest), ("gallery", gallery)):
+        if value < 1:
+            raise UserError(f"--{flag} {value}: must be 1 or more")
+    found = find(options, queries, nearest, seed, gallery, Console(stderr=True))
+    files.replace(out, neighbours.page(found).encode("utf-8", "backslashreplace"))
+    print(f"wrote {out}: {neighbours.in_words(found)}")
+
+
 def pick(images: Images, count: int, seed: int) -> list[Image.Image]:
     """`count` readable images, chosen by the seed, one class after the other where there are classes."""
-    order = np.random.default_rng(seed).permutation(len(images))
-    if images.labels is not None:
-        labels = images.labels[order]
-        turn = [int((labels[:i] == label).sum()) for i, label in enumerate(labels[: 10 * len(set(labels.tolist()))])]
-        order = order[np.argsort(turn, kind="stable")]
     found: list[Image.Image] = []
-    for index in order:
+    for index in mixed(images, seed):
         if len(found) == count:
             break
         try:
@@ -75,10 +83,10 @@ def pick(images: Images, count: int, seed: int) -> list[Image.Image]:
     return found
 
 
-def _check(out: Path, count: int = 1) -> None:
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--out {out}: a name that ends in .png is needed")
+def _check(out: Path, count: int = 1, flag: str = "images", ending: str = ".png") -> None:
+    if out.suffix.lower() != ending:
+        raise UserError(f"--out {out}: a name that ends in {ending} is needed")
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: the folder {out.parent} does not exist")
     if count < 1:
-        raise UserError(f"--images {count}: must be 1 or more")
+        raise UserError(f"--{flag} {count}: must be 1 or more")
