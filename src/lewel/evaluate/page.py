@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,13 +52,14 @@ class Section(NamedTuple):
 
     title: str
     facts: list[tuple[str, str]]
-    notes: tuple[str, ...] = ()
-    runs: tuple[Run, ...] = ()
-    skipped: tuple[Mapping[str, str], ...] = ()
+    notes: Sequence[str] = ()
+    runs: Sequence[Run] = ()
+    skipped: Sequence[Mapping[str, str]] = ()
 
 
 class Mistakes(NamedTuple):
     label: str
+    file: str
     picture: str
     most_frequent: list[confusion.Confusion]
 
@@ -89,14 +91,18 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], pictures: Map
         colours={result.label: place for place, result in enumerate(found)},
         columns=[(TITLES.get(name, name), NOTES.get(name, "")) for name in columns],
         rows=rows(found, columns),
-        baselines=[Baseline(name, tuple(map(_percent, map(v.get, columns)))) for name, v in baselines(directories, first)],
+        baselines=[
+            Baseline(name, tuple(map(_percent, map(v.get, columns)))) for name, v in baselines(directories, first)
+        ],
         warnings=warnings(found),
         charts=curves.charts(directories, found),
         seeds=max(len(result.runs) for result in found),
         grids=[each for each in map(breakdown.grid, found) if each is not None],
         parts=breakdown.parts(found),
         mistakes=[
-            Mistakes(r.label, report.embedded(path), confusion.most_frequent(r, tuple(r.metrics["per_class"])))
+            Mistakes(
+                r.label, str(path), report.embedded(path), confusion.most_frequent(r, tuple(r.metrics["per_class"]))
+            )
             for r in found
             if (path := pictures.get(r.label)) is not None
         ],
@@ -114,7 +120,9 @@ def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
             result.label,
             _architecture(result.weights),
             result.protocol["name"],
-            tuple(Cell(results.shown(result, name), result.numbers().get(name) == best.get(name, "")) for name in columns),
+            tuple(
+                Cell(results.shown(result, name), result.numbers().get(name) == best.get(name, "")) for name in columns
+            ),
             str(len(result.runs)),
             _time(sum(run.seconds for run in result.runs)),
         )
@@ -132,7 +140,12 @@ def baselines(directories: Mapping[str, Path], result: Result) -> list[tuple[str
         found = [(f"chance, {classes} classes", known)]
         if images[0] > images[-1]:
             share = 100 * images.cumsum() / images.sum()
-            known = {"top1": share[0], "top1_last": share[0], "mean_per_class": chance, "top5": share[min(4, classes - 1)]}
+            known = {
+                "top1": share[0],
+                "top1_last": share[0],
+                "mean_per_class": chance,
+                "top5": share[min(4, classes - 1)],
+            }
             found.append(("always the most frequent class", {name: float(value) for name, value in known.items()}))
         return found
     predictions = directories[result.label] / f"seed-{result.runs[0].seed}" / PREDICTIONS
@@ -152,20 +165,22 @@ def warnings(found: Sequence[Result]) -> list[str]:
     if len({results.digest(run.data) for r in found for run in r.runs if run.seed == found[0].runs[0].seed}) > 1:
         told.append("The rows are of different data: their numbers cannot be compared.")
     if count := len({skip["path"] for result in found for run in result.runs for skip in run.skipped}):
-        told.append(f"{count:,} {'image' if count == 1 else 'images'} could not be read and are left out; see below.")
+        told.append(
+            f"{count:,} {'image' if count == 1 else 'images'} could not be read: left out of val, replaced in training."
+        )
     return told
 
 
 def sections(found: Sequence[Result]) -> list[Section]:
     """Each protocol, each of the weights with its seeds, the data, the versions."""
     protocols = {result.protocol["digest"]: result.protocol for result in found}
-    seed = found[0].runs[0].seed if len(found[0].runs) > 1 else None
-    data = "Data" if seed is None else f"Data, of seed {seed}"
+    run, *others = found[0].runs
+    data = f"Data, of seed {run.seed}" if others else "Data"
     return [
-        *(Section(f"Protocol {facts['name']}", report.flat(facts)) for facts in protocols.values()),
+        *(Section(f"Protocol {facts['name']}", _facts(facts)) for facts in protocols.values()),
         *(_weights(result) for result in found),
-        Section(data, report.flat(found[0].runs[0].data)),
-        Section("Versions", report.flat(results.versions())),
+        Section(data, _facts(run.data)),
+        Section("Versions", _facts(results.versions())),
     ]
 
 
@@ -174,11 +189,16 @@ def _weights(result: Result) -> Section:
     skipped = {skip["path"]: skip for run in result.runs for skip in run.skipped}
     return Section(
         f"Weights {result.label}",
-        report.flat(facts),
-        tuple(result.weights.get("notes", ())),
+        _facts(facts),
+        result.weights.get("notes", ()),
         result.runs,
-        tuple(skipped.values()),
+        list(skipped.values()),
     )
+
+
+def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Dotted names and texts, in the form that results.json has."""
+    return [(name, text or "none") for name, text in report.flat(json.loads(json.dumps(content)))]
 
 
 def _counts(data: Mapping[str, Any]) -> str:

@@ -35,6 +35,7 @@ TITLES = {  # of what is in per cent, and better the higher it is
     "top1_last": "top-1, last",
     "best_of_grid_top1": "best of grid on val",
     "mean_accuracy": "mean accuracy",
+    "mean_accuracy_last": "mean accuracy, last",
 }
 
 
