@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from lewel.engine import files
 from lewel.evaluate import breakdown, confusion, curves, results
-from lewel.evaluate.results import PREDICTIONS, TITLES, Result, Run
+from lewel.evaluate.baselines import baselines
+from lewel.evaluate.results import TITLES, Result, Run
 from lewel.visualize import report, template
 from lewel.visualize.chart import number
 
@@ -38,13 +37,6 @@ class Row(NamedTuple):
     cells: tuple[Cell, ...]
     seeds: str
     time: str
-
-
-class Baseline(NamedTuple):
-    """What needs no weights: guessing, or always the same answer."""
-
-    name: str
-    cells: tuple[str, ...]
 
 
 class Section(NamedTuple):
@@ -92,20 +84,15 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], pictures: Map
         columns=[(TITLES.get(name, name), NOTES.get(name, "")) for name in columns],
         rows=rows(found, columns),
         baselines=[
-            Baseline(name, tuple(map(_percent, map(v.get, columns)))) for name, v in baselines(directories, first)
+            (name, [_percent(values.get(column)) for column in columns])
+            for name, values in baselines(first, directories[first.label])
         ],
         warnings=warnings(found),
         charts=curves.charts(directories, found),
         seeds=max(len(result.runs) for result in found),
         grids=[each for each in map(breakdown.grid, found) if each is not None],
         parts=breakdown.parts(found),
-        mistakes=[
-            Mistakes(
-                r.label, str(path), report.embedded(path), confusion.most_frequent(r, tuple(r.metrics["per_class"]))
-            )
-            for r in found
-            if (path := pictures.get(r.label)) is not None
-        ],
+        mistakes=[_mistakes(r, pictures[r.label], len(found) > 1) for r in found if r.label in pictures],
         sections=sections(found),
         first_skipped=FIRST_SKIPPED,
     )
@@ -128,33 +115,6 @@ def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
         )
         for result in found
     ]
-
-
-def baselines(directories: Mapping[str, Path], result: Result) -> list[tuple[str, dict[str, float]]]:
-    """Their names, and their numbers by metric; without any where nothing is known of the images of val."""
-    counts = confusion.matrix(result)
-    if counts is not None:
-        classes, images = len(counts), np.sort(counts.sum(axis=1))[::-1]
-        chance = 100 / classes
-        known = {"top1": chance, "top1_last": chance, "mean_per_class": chance, "top5": min(100.0, 5 * chance)}
-        found = [(f"chance, {classes} classes", known)]
-        if images[0] > images[-1]:
-            share = 100 * images.cumsum() / images.sum()
-            known = {
-                "top1": share[0],
-                "top1_last": share[0],
-                "mean_per_class": chance,
-                "top5": share[min(4, classes - 1)],
-            }
-            found.append(("always the most frequent class", {name: float(value) for name, value in known.items()}))
-        return found
-    predictions = directories[result.label] / f"seed-{result.runs[0].seed}" / PREDICTIONS
-    if "mean_accuracy" not in result.metrics or not predictions.is_file():
-        return []
-    with np.load(predictions) as arrays:
-        share = arrays["targets"].mean(axis=0)
-    common = 100 * float(np.maximum(share, 1 - share).mean())
-    return [("always each attribute's more frequent value", {"mean_accuracy": common, "mean_accuracy_last": common})]
 
 
 def warnings(found: Sequence[Result]) -> list[str]:
@@ -196,9 +156,17 @@ def _weights(result: Result) -> Section:
     )
 
 
+def _mistakes(result: Result, picture: Path, several: bool) -> Mistakes:
+    file = f"{result.label}/{picture.name}" if several else picture.name
+    listed = confusion.most_frequent(result, tuple(result.metrics["per_class"]))
+    return Mistakes(result.label, file, report.embedded(picture), listed)
+
+
 def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Dotted names and texts, in the form that results.json has."""
-    return [(name, text or "none") for name, text in report.flat(json.loads(json.dumps(content)))]
+    return [
+        (name, "none" if text in ("", "{}") else text) for name, text in report.flat(json.loads(json.dumps(content)))
+    ]
 
 
 def _counts(data: Mapping[str, Any]) -> str:
