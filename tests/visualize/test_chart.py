@@ -7,7 +7,7 @@ import math
 import pytest
 
 from lewel.visualize import chart as charts
-from lewel.visualize.chart import HEIGHT, LEFT, RIGHT, TOP, WIDTH, chart, nice_ticks, number
+from lewel.visualize.chart import HEIGHT, LEFT, RIGHT, TOP, WIDTH, chart, nice_ticks, number, repeated
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,13 @@ def test_long_series_are_thinned_by_means() -> None:
     assert len(thinned) <= charts.MOST_POINTS
     assert thinned[-1][0] == points[-1][0]
     assert {y for _, y in thinned} == {0.5}
+
+
+def test_repeated_series_are_lines_of_one_name() -> None:
+    """Each has a path of its own, the axes hold all of them, and the number is the mean of their ends."""
+    drawn = repeated("t", "", {"a": [[(0, 0.0), (2, 1.0)], [(0, 4.0), (2, 2.0)]], "b": [[(1, None)]]})
+    assert drawn is not None
+    (line,) = drawn.lines
+    assert line.last == "1.5" and len(line.paths) == 2
+    assert [line.dots[0][1], line.dots[2][1]] == [drawn.bottom, TOP]
+    assert drawn == repeated("t", "", {"a": [[(0, 0.0), (2, 1.0)], [(1, math.nan)], [(0, 4.0), (2, 2.0)]]})

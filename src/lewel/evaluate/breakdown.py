@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """kind: "class" or "attribute".  columns: lists to be shown side by side, the best parts first.  of: how many there are."""
+    """kind: "class" or "attribute".  columns: lists side by side, the best parts first.  of: how many there are."""
 
     kind: str
     columns: tuple[tuple[str, tuple[Part, ...]], ...]

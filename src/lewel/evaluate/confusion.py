@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,11 +29,11 @@ COLOURS = colors.LinearSegmentedColormap.from_list("shares", ["white", style.BLU
 
 
 class Confusion(NamedTuple):
-    """A frequent mistake. count: images of val, averaged over seeds.  share: of the true class's, in per cent."""
+    """A frequent mistake. images: of val, averaged over seeds.  share: of the true class's images, in per cent."""
 
     true: str
     predicted: str
-    count: float
+    images: float
     share: float
 
 
@@ -50,12 +51,13 @@ def most_frequent(result: Result, names: Sequence[str], count: int = 10) -> list
         return []
     images, wrong = counts.sum(axis=1), counts.copy()
     np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:count]
-    return [
-        Confusion(names[true], names[found], wrong[true, found] / len(result.runs), 100 * wrong[true, found] / images[true])
-        for true, found in zip(*np.unravel_index(order, wrong.shape), strict=True)
-        if wrong[true, found]
-    ]
+    found = []
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:count].tolist():
+        true, predicted = divmod(int(place), len(wrong))
+        if (mistaken := int(wrong[true, predicted])) > 0:
+            share = 100 * mistaken / int(images[true])
+            found.append(Confusion(names[true], names[predicted], mistaken / len(result.runs), share))
+    return found
 
 
 def write(directory: Path, result: Result, names: Sequence[str]) -> Path | None:
@@ -65,7 +67,9 @@ def write(directory: Path, result: Result, names: Sequence[str]) -> Path | None:
         return None
     path = directory / NAME
     title = f"{result.label}, {result.protocol['name']}"
-    files.replace(path, style.png(figure(counts, [printable(name) for name in names], printable(title)), colours=128))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the page lists the names in the reader's own fonts
+        files.replace(path, style.png(figure(counts, [printable(name) for name in names], printable(title))))
     return path
 
 
@@ -80,8 +84,9 @@ def figure(counts: Int[np.ndarray, "n n"], names: Sequence[str], title: str) -> 
     left, top = 0.45 + longest, 0.75
     sheet = style.Sheet(max(left + side + 0.95, 4.2), top + side + longest + 0.45)
     sheet.text(0.15, 0.12, shortened(title, int(sheet.width * 12)), 10, weight="bold")
-    sheet.text(0.15, 0.36, "share of the true class's images, in per cent", 8, style.MUTED)
     shares = _shares(counts)
+    gray = "; gray: no images" if np.ma.is_masked(shares) else ""
+    sheet.text(0.15, 0.36, f"share of the true class's images, in per cent{gray}", 8, style.MUTED)
     axes = sheet.axes(left, top, side, side)
     norm = colors.PowerNorm(0.5, 0, 100)  # a mistake of 2 % is still seen
     image = axes.imshow(shares, cmap=COLOURS.with_extremes(bad=style.RULE), norm=norm, aspect="auto")
@@ -114,5 +119,5 @@ def _frame(axes: Axes) -> None:
 
 def _numbers(axes: Axes, shares: Float[np.ndarray, "n n"], size: float) -> None:
     for (row, column), share in np.ma.ndenumerate(shares):
-        colour = "white" if share > 25 else style.INK
+        colour = "white" if share > 18 else style.INK
         axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=size, color=colour)

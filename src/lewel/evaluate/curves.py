@@ -20,12 +20,18 @@ Row = Mapping[str, Any]
 def charts(directories: Mapping[str, Path], results: Sequence[Result]) -> list[Chart]:
     """Accuracy on val and loss by epoch, a line for each seed; none for tasks that do not train."""
     rows = {
-        result.label: [record.read(directories[result.label] / f"seed-{run.seed}" / "metrics.jsonl") for run in result.runs]
+        result.label: [
+            record.read(directories[result.label] / f"seed-{run.seed}" / "metrics.jsonl") for run in result.runs
+        ]
         for result in results
     }
     each = ", a line for each seed" if any(len(result.runs) > 1 for result in results) else ""
     drawn = [
-        repeated(TITLES[name], f"per cent of val{each}", {label: [_values(r, name) for r in of] for label, of in rows.items()})
+        repeated(
+            TITLES[name],
+            f"per cent of val{each}",
+            {label: [_values(r, name) for r in of] for label, of in rows.items()},
+        )
         for name in MEASURES
     ]
     losses = {label: [_averaged(_values(each, "loss")) for each in seeds] for label, seeds in rows.items()}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from lewel.engine import files
 from lewel.evaluate import breakdown, confusion, curves, results
-from lewel.evaluate.results import PREDICTIONS, TITLES, Result, Run
+from lewel.evaluate.baselines import baselines
+from lewel.evaluate.results import TITLES, Result, Run
 from lewel.visualize import report, template
 from lewel.visualize.chart import number
 
@@ -39,25 +39,19 @@ class Row(NamedTuple):
     time: str
 
 
-class Baseline(NamedTuple):
-    """What needs no weights: guessing, or always the same answer."""
-
-    name: str
-    cells: tuple[str, ...]
-
-
 class Section(NamedTuple):
     """Facts that are folded away: names with values, and of weights their notes, seeds and skipped images."""
 
     title: str
     facts: list[tuple[str, str]]
-    notes: tuple[str, ...] = ()
-    runs: tuple[Run, ...] = ()
-    skipped: tuple[Mapping[str, str], ...] = ()
+    notes: Sequence[str] = ()
+    runs: Sequence[Run] = ()
+    skipped: Sequence[Mapping[str, str]] = ()
 
 
 class Mistakes(NamedTuple):
     label: str
+    file: str
     picture: str
     most_frequent: list[confusion.Confusion]
 
@@ -89,17 +83,16 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], pictures: Map
         colours={result.label: place for place, result in enumerate(found)},
         columns=[(TITLES.get(name, name), NOTES.get(name, "")) for name in columns],
         rows=rows(found, columns),
-        baselines=[Baseline(name, tuple(map(_percent, map(v.get, columns)))) for name, v in baselines(directories, first)],
+        baselines=[
+            (name, [_percent(values.get(column)) for column in columns])
+            for name, values in baselines(first, directories[first.label])
+        ],
         warnings=warnings(found),
         charts=curves.charts(directories, found),
         seeds=max(len(result.runs) for result in found),
         grids=[each for each in map(breakdown.grid, found) if each is not None],
         parts=breakdown.parts(found),
-        mistakes=[
-            Mistakes(r.label, report.embedded(path), confusion.most_frequent(r, tuple(r.metrics["per_class"])))
-            for r in found
-            if (path := pictures.get(r.label)) is not None
-        ],
+        mistakes=[_mistakes(r, pictures[r.label], len(found) > 1) for r in found if r.label in pictures],
         sections=sections(found),
         first_skipped=FIRST_SKIPPED,
     )
@@ -114,34 +107,14 @@ def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
             result.label,
             _architecture(result.weights),
             result.protocol["name"],
-            tuple(Cell(results.shown(result, name), result.numbers().get(name) == best.get(name, "")) for name in columns),
+            tuple(
+                Cell(results.shown(result, name), result.numbers().get(name) == best.get(name, "")) for name in columns
+            ),
             str(len(result.runs)),
             _time(sum(run.seconds for run in result.runs)),
         )
         for result in found
     ]
-
-
-def baselines(directories: Mapping[str, Path], result: Result) -> list[tuple[str, dict[str, float]]]:
-    """Their names, and their numbers by metric; without any where nothing is known of the images of val."""
-    counts = confusion.matrix(result)
-    if counts is not None:
-        classes, images = len(counts), np.sort(counts.sum(axis=1))[::-1]
-        chance = 100 / classes
-        known = {"top1": chance, "top1_last": chance, "mean_per_class": chance, "top5": min(100.0, 5 * chance)}
-        found = [(f"chance, {classes} classes", known)]
-        if images[0] > images[-1]:
-            share = 100 * images.cumsum() / images.sum()
-            known = {"top1": share[0], "top1_last": share[0], "mean_per_class": chance, "top5": share[min(4, classes - 1)]}
-            found.append(("always the most frequent class", {name: float(value) for name, value in known.items()}))
-        return found
-    predictions = directories[result.label] / f"seed-{result.runs[0].seed}" / PREDICTIONS
-    if "mean_accuracy" not in result.metrics or not predictions.is_file():
-        return []
-    with np.load(predictions) as arrays:
-        share = arrays["targets"].mean(axis=0)
-    common = 100 * float(np.maximum(share, 1 - share).mean())
-    return [("always each attribute's more frequent value", {"mean_accuracy": common, "mean_accuracy_last": common})]
 
 
 def warnings(found: Sequence[Result]) -> list[str]:
@@ -152,20 +125,22 @@ def warnings(found: Sequence[Result]) -> list[str]:
     if len({results.digest(run.data) for r in found for run in r.runs if run.seed == found[0].runs[0].seed}) > 1:
         told.append("The rows are of different data: their numbers cannot be compared.")
     if count := len({skip["path"] for result in found for run in result.runs for skip in run.skipped}):
-        told.append(f"{count:,} {'image' if count == 1 else 'images'} could not be read and are left out; see below.")
+        told.append(
+            f"{count:,} {'image' if count == 1 else 'images'} could not be read: left out of val, replaced in training."
+        )
     return told
 
 
 def sections(found: Sequence[Result]) -> list[Section]:
     """Each protocol, each of the weights with its seeds, the data, the versions."""
     protocols = {result.protocol["digest"]: result.protocol for result in found}
-    seed = found[0].runs[0].seed if len(found[0].runs) > 1 else None
-    data = "Data" if seed is None else f"Data, of seed {seed}"
+    run, *others = found[0].runs
+    data = f"Data, of seed {run.seed}" if others else "Data"
     return [
-        *(Section(f"Protocol {facts['name']}", report.flat(facts)) for facts in protocols.values()),
+        *(Section(f"Protocol {facts['name']}", _facts(facts)) for facts in protocols.values()),
         *(_weights(result) for result in found),
-        Section(data, report.flat(found[0].runs[0].data)),
-        Section("Versions", report.flat(results.versions())),
+        Section(data, _facts(run.data)),
+        Section("Versions", _facts(results.versions())),
     ]
 
 
@@ -174,11 +149,24 @@ def _weights(result: Result) -> Section:
     skipped = {skip["path"]: skip for run in result.runs for skip in run.skipped}
     return Section(
         f"Weights {result.label}",
-        report.flat(facts),
-        tuple(result.weights.get("notes", ())),
+        _facts(facts),
+        result.weights.get("notes", ()),
         result.runs,
-        tuple(skipped.values()),
+        list(skipped.values()),
     )
+
+
+def _mistakes(result: Result, picture: Path, several: bool) -> Mistakes:
+    file = f"{result.label}/{picture.name}" if several else picture.name
+    listed = confusion.most_frequent(result, tuple(result.metrics["per_class"]))
+    return Mistakes(result.label, file, report.embedded(picture), listed)
+
+
+def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Dotted names and texts, in the form that results.json has."""
+    return [
+        (name, "none" if text in ("", "{}") else text) for name, text in report.flat(json.loads(json.dumps(content)))
+    ]
 
 
 def _counts(data: Mapping[str, Any]) -> str:

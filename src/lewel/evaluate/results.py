@@ -35,6 +35,7 @@ TITLES = {  # of what is in per cent, and better the higher it is
     "top1_last": "top-1, last",
     "best_of_grid_top1": "best of grid on val",
     "mean_accuracy": "mean accuracy",
+    "mean_accuracy_last": "mean accuracy, last",
 }
 
 
@@ -125,7 +126,7 @@ def digest(content: Any) -> str:
 
 def write_tables(out: Path, results: Sequence[Result]) -> None:
     """table.md, table.csv and table.json."""
-    heads, rows = cells(results)
+    heads, rows = _cells(results)
     lines = [heads, ["---", "---", *["---:"] * (len(heads) - 2)], *rows]
     markdown = "".join("| " + " | ".join(map(_in_markdown, line)) + " |\n" for line in lines)
     files.replace(out / "table.md", markdown.encode("utf-8", "backslashreplace"))
@@ -140,7 +141,7 @@ def write_tables(out: Path, results: Sequence[Result]) -> None:
 
 def table(results: Sequence[Result]) -> Table:
     """For the screen. Brackets are text: what is changed in a protocol stands in them."""
-    heads, rows = cells(results)
+    heads, rows = _cells(results)
     drawn = Table(box=None, pad_edge=False)
     for place, head in enumerate(heads):
         drawn.add_column(Text(head), justify="left" if place < 2 else "right")
@@ -164,7 +165,7 @@ def shown(result: Result, name: str) -> str:
     return number(mean) if spread is None else f"{number(mean)} ± {number(spread)}"
 
 
-def cells(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
+def _cells(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     """The table as text: its heads, and a row for each of the weights."""
     columns = names(results)
     heads = ["weights", "protocol", *(TITLES.get(name, name) for name in columns), "seeds"]

@@ -1,0 +1,159 @@
+"""Results: means and spread by hand, and files that other programs read back without loss."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lewel.evaluate import results
+from lewel.evaluate.results import Result, Run, summarise
+
+
+class Facts:
+    """Stands for a protocol or weights."""
+
+    def __init__(self, **content: Any) -> None:
+        self.content = content
+
+    def facts(self) -> dict[str, Any]:
+        return self.content
+
+
+def a_run(seed: int, **metrics: Any) -> Run:
+    data = {"data": "images", "train": {"images": 8}, "val": {"images": 4}}
+    return Run(seed, f"w{seed}", data, metrics, 1.5, "fp32", "cpu", [{"path": "a.jpg", "reason": "empty"}])
+
+
+def a_result(*runs: Run, label: str = "mine", protocol: str = "knn-k20-t0.07") -> Result:
+    return summarise(label, Facts(name=protocol, digest="p"), Facts(architecture="resnet18", digest="w"), runs)
+
+
+def strict(text: str | bytes) -> Any:
+    """JSON as the standard has it: without NaN."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_means_and_spread() -> None:
+    """10, 20, 60: the mean is 30, the squared distances 400 + 100 + 900 over n - 1 = 2."""
+    found = a_result(*(a_run(seed, top1=top1, top5=50.0) for seed, top1 in enumerate((10.0, 20.0, 60.0))))
+    assert found.metrics == {"top1": 30.0, "top5": 50.0}
+    assert found.std == {"top1": pytest.approx(math.sqrt(700)), "top5": 0.0}
+
+
+def test_one_seed_has_no_spread() -> None:
+    found = a_result(a_run(0, top1=12.5, chosen=3))
+    assert found.metrics == {"top1": 12.5, "chosen": 3} and found.std == {}
+
+
+def test_what_is_no_single_number() -> None:
+    """Dicts and lists are averaged within; settings that all seeds share stay bit for bit, though 3 * 0.1 / 3 may not."""
+    runs = [
+        a_run(
+            seed,
+            per_class={"a": 10.0 * seed, "b": None},
+            confusion=[[seed, 0], [1, 2]],
+            grid=[{"lr": 0.1, "top1": float(seed)}],
+            solver="lbfgs",
+        )
+        for seed in range(3)
+    ]
+    assert a_result(*runs).metrics == {
+        "per_class": {"a": 10.0, "b": None},
+        "confusion": [[1.0, 0], [1, 2]],
+        "grid": [{"lr": 0.1, "top1": 1.0}],
+        "solver": "lbfgs",
+    }
+    assert a_result(*runs).std == {}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None])
+def test_what_is_not_known_for_a_seed_has_no_mean(value: float | None) -> None:
+    found = a_result(a_run(0, top1=50.0, top5=80.0), a_run(1, top1=value, top5=90.0))
+    assert found.metrics == {"top1": None, "top5": 85.0}
+    assert set(found.std) == set(found.numbers()) == {"top5"}
+
+
+def test_results_json_holds_everything(tmp_path: Path) -> None:
+    runs = [a_run(s, top1=50.0 + s, confusion=[[3, 1], [s, 4]], per_class={"a": math.nan}) for s in range(2)]
+    results.write(tmp_path, a_result(*runs))
+    text = (tmp_path / "results.json").read_text()
+    read = strict(text)
+    assert {"protocol", "weights", "data", "metrics", "std", "seeds", "versions"} == set(read)
+    assert read["metrics"] == {"top1": 50.5, "confusion": [[3, 1], [0.5, 4]], "per_class": {"a": None}}
+    assert read["std"] == {"top1": pytest.approx(math.sqrt(0.5), abs=1e-15)}
+    for run, seed in zip(runs, read["seeds"], strict=True):
+        assert seed["metrics"] == run.metrics | {"per_class": {"a": None}}
+        assert (seed["seed"], seed["weights"], seed["skipped"]) == (run.seed, run.weights, run.skipped)
+        assert seed["data"] == results.digest(read["data"])
+    assert {"lewel", "torch", "timm", "python", "machine"} <= set(read["versions"])
+    assert "[ 3, 1 ]" in text  # a row of the matrix has one line
+
+
+def test_lists_of_names_keep_what_is_in_them(tmp_path: Path) -> None:
+    """Rows of numbers are put on one line; text that looks like one is left alone."""
+    names = ["[1,   2]", 'a "b"  c', "{ }", "[\n1,  2\n]"]
+    results.write(tmp_path, a_result(a_run(0, names=names)))
+    assert strict((tmp_path / "results.json").read_text())["metrics"]["names"] == names
+
+
+def test_digest() -> None:
+    assert results.digest({"b": 2, "a": 1}) == hashlib.sha256(b'{"a": 1, "b": 2}').hexdigest()
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    first = a_result(
+        a_run(0, top1=1 / 3, decay=3e-4), a_run(1, top1=2 / 3, decay=3e-4), label="a|b\nc <i>", protocol="x[epochs=5]"
+    )
+    results.write_tables(tmp_path, [first, a_result(a_run(0, top1=60.0, top5=99.0, per_class={"a": 1.0}))])
+    return tmp_path
+
+
+def test_markdown(tables: Path) -> None:
+    """No name can add a cell or a line, or become HTML."""
+    lines = (tables / "table.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert rows == [
+        ["weights", "protocol", "top-1", "decay", "top-5", "seeds"],
+        ["---", "---", "---:", "---:", "---:", "---:"],
+        [r"a\|b c &lt;i>", "x[epochs=5]", "0.50 ± 0.24", "0.0003 ± 0", "", "2"],
+        ["mine", "knn-k20-t0.07", "60.00", "", "99.00", "1"],
+    ]
+
+
+def test_csv_and_json_are_exact(tables: Path) -> None:
+    rows = strict((tables / "table.json").read_text())
+    assert rows[0]["top1"] == 0.5 and rows[0]["top1_std"] == pytest.approx(math.sqrt(1 / 18), abs=1e-15)
+    assert rows[1] == {
+        "weights": "mine",
+        "protocol": "knn-k20-t0.07",
+        "seeds": 1,
+        "top1": 60.0,
+        "top5": 99.0,
+        "weights_digest": "w",
+        "protocol_digest": "p",
+    }
+    with open(tables / "table.csv", newline="") as file:
+        read = list(csv.DictReader(file))
+    for row, found in zip(rows, read, strict=True):
+        assert {name: text for name, text in found.items() if text} == {name: str(v) for name, v in row.items()}
+
+
+def test_the_screen_shows_brackets() -> None:
+    """They say what was changed in a protocol; rich would take them for its markup."""
+    output = io.StringIO()
+    Console(file=output, width=120).print(results.table([a_result(a_run(0, top1=1.0), protocol="linear[epochs=5]")]))
+    assert "linear[epochs=5]" in output.getvalue()
