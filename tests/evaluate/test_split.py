@@ -91,3 +91,4 @@ def test_a_group_with_all_of_a_class_stays_in_train() -> None:
         chosen = held_out(labels, groups, 0.2, seed)
         assert not chosen[:5].any() and chosen.sum() == 2
     assert not held_out(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), 0.5, 0).any()
+    assert not held_out(np.array([0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 2]), 0.9, 0)[:3].any()  # 2 of 3 are wanted

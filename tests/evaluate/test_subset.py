@@ -48,7 +48,7 @@ def test_a_list_by_path(line: str, end: str, tmp_path: Path) -> None:
 
 def test_names_of_different_depths_in_one_list(tmp_path: Path) -> None:
     train = labelled(["a/x/1.png", "a/2.png", "b/x/1.png", "b/3.png"])
-    (tmp_path / "l.txt").write_text("a/x/1.png\ntrain/a/2.png\n3.png\n")
+    (tmp_path / "l.txt").write_text("train/a/x/1.png\ntrain/a/2.png\n3.png\n")
     assert chosen(by_list(train, tmp_path / "l.txt").images) == ["a/x/1.png", "a/2.png", "b/3.png"]
 
 
