@@ -59,7 +59,7 @@ def test_one_seed_has_no_spread() -> None:
 
 
 def test_what_is_no_single_number() -> None:
-    """Dicts and lists are averaged within; settings that all seeds share stay bit for bit, though 3 * 0.1 / 3 may not."""
+    """Dicts and lists are averaged within; settings that all seeds share stay as they are."""
     runs = [
         a_run(
             seed,
