@@ -253,6 +253,14 @@ def test_nothing_becomes_markup_or_asks_the_network(tmp_path: Path) -> None:
     assert read.text.count(SAFE) >= 15
 
 
+def test_a_fit_that_did_not_end_is_told(tmp_path: Path) -> None:
+    chosen = {"decay": 0.01, "converged": True}
+    assert "stopped" not in written(tmp_path, a_result(top1=1.0, chosen=chosen)).text
+    read = written(tmp_path, a_result(top1=1.0, chosen=chosen | {"converged": False}))
+    assert "mine: the regression was stopped before its end" in read.text
+    assert read.row("chosen.decay") == ["chosen.decay", "0.01"]
+
+
 def test_the_least_that_there_can_be(tmp_path: Path) -> None:
     run = Run(0, "w", {}, {"top1": 50.0}, 4000.0, "fp32", "cpu", [])
     read = written(tmp_path, Result("x", {"name": "p", "digest": "p"}, {"digest": "w"}, {"top1": 50.0}, {}, (run,)))
