@@ -59,7 +59,7 @@ def test_one_seed_has_no_spread() -> None:
 
 
 def test_what_is_no_single_number() -> None:
-    """Dicts and lists are averaged within; settings that all seeds share stay bit for bit, though 3 * 0.1 / 3 may not."""
+    """Dicts and lists are averaged within; settings that all seeds share stay as they are."""
     runs = [
         a_run(
             seed,
@@ -155,5 +155,13 @@ def test_csv_and_json_are_exact(tables: Path) -> None:
 def test_the_screen_shows_brackets() -> None:
     """They say what was changed in a protocol; rich would take them for its markup."""
     output = io.StringIO()
-    Console(file=output, width=120).print(results.table([a_result(a_run(0, top1=1.0), protocol="linear[epochs=5]")]))
-    assert "linear[epochs=5]" in output.getvalue()
+    console = Console(file=output, width=60)
+    found = [a_result(a_run(0, top1=1.0, top5=5.0), protocol="linear[epochs=5]", label=label) for label in ("a", "b")]
+    console.print(results.table(found))
+    lines = [line.strip() for line in output.getvalue().splitlines()]
+    assert lines[0] == "linear[epochs=5]" and [line.split() for line in lines[-2:]] == [
+        ["a", "1.00", "5.00", "1"],
+        ["b", "1.00", "5.00", "1"],
+    ]
+    console.print(results.table([*found, a_result(a_run(0, top1=1.0), protocol="linear[lr=1]")]))
+    assert "linear[lr=1]" in output.getvalue()

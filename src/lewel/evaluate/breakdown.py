@@ -84,7 +84,8 @@ def grid(result: Result) -> Grid | None:
 
     rows = tuple((f"{rate:.4g}", tuple(cell((rate, decay)) for decay in decays)) for rate in rates)
     at_best = {pair[0] for pair, top1 in found.items() if top1 == best}
-    edge = next((text for rate, text in ((rates[0], "smallest"), (rates[-1], "largest")) if at_best == {rate}), "")
+    ends = ((rates[0], "smallest"), (rates[-1], "largest")) if len(rates) > 1 else ()
+    edge = next((text for rate, text in ends if at_best == {rate}), "")
     return Grid(result.label, tuple(f"{decay:g}" for decay in decays), rows, edge)
 
 

@@ -16,6 +16,7 @@ from lewel.visualize.chart import number
 
 PAGE = "page.html"
 FIRST_SKIPPED = 10
+SHOWN = ("per_class", "per_attribute", "confusion", "grid")  # in sections of their own
 NOTES = {
     "best_of_grid_top1": "chosen on val, so optimistic; not the protocol's number",
     "top1_last": "after the last epoch",
@@ -128,6 +129,11 @@ def warnings(found: Sequence[Result]) -> list[str]:
         told.append(
             f"{count:,} {'image' if count == 1 else 'images'} could not be read: left out of val, replaced in training."
         )
+    told += [
+        f"{result.label}: the regression was stopped before its end."
+        for result in found
+        if result.metrics.get("chosen", {}).get("converged", True) is not True
+    ]
     return told
 
 
@@ -146,10 +152,11 @@ def sections(found: Sequence[Result]) -> list[Section]:
 
 def _weights(result: Result) -> Section:
     facts = {name: value for name, value in result.weights.items() if name != "notes"}
+    more = {name: value for name, value in result.metrics.items() if name not in {*SHOWN, *result.numbers()}}
     skipped = {skip["path"]: skip for run in result.runs for skip in run.skipped}
     return Section(
         f"Weights {result.label}",
-        _facts(facts),
+        [*_facts(facts), *_facts(more)],
         result.weights.get("notes", ()),
         result.runs,
         list(skipped.values()),

@@ -140,13 +140,15 @@ def write_tables(out: Path, results: Sequence[Result]) -> None:
 
 
 def table(results: Sequence[Result]) -> Table:
-    """For the screen. Brackets are text: what is changed in a protocol stands in them."""
+    """For the screen, under the protocol's name where there is one. Brackets in it, which say a change, are text."""
     heads, rows = _cells(results)
-    drawn = Table(box=None, pad_edge=False)
-    for place, head in enumerate(heads):
-        drawn.add_column(Text(head), justify="left" if place < 2 else "right")
+    shared = len({result.protocol["name"] for result in results}) == 1
+    drawn = Table(box=None, pad_edge=False, title=Text(rows[0][1]) if shared else None, title_justify="left")
+    columns = [place for place in range(len(heads)) if not (shared and place == 1)]
+    for place in columns:
+        drawn.add_column(Text(heads[place]), justify="left" if place < 2 else "right", overflow="fold")
     for row in rows:
-        drawn.add_row(*map(Text, row))
+        drawn.add_row(*(Text(row[place]) for place in columns))
     return drawn
 
 
