@@ -87,7 +87,9 @@ def test_queries_take_the_classes_in_turn(encoder: str, photos: Path) -> None:
 def test_without_a_split_a_query_is_not_its_own_neighbour(encoder: str, photos: Path) -> None:
     whole = photos / "train"
     found = find(options(encoder, whole), 8, 4, 0, 30)
-    assert len(found.gallery) == 30 and "each left out for itself" in found.about[0]
+    assert len(found.gallery) == 30 and "none its own neighbour" in found.about[0]
+    same = [(found.gallery.labels == label).sum() - 1 for label in found.queries.labels]
+    assert found.chance() == pytest.approx(np.mean(same) / 29)
     for column in found.columns:
         for number, row in enumerate(column.neighbours):
             assert found.queries.path(number) not in [found.gallery.path(int(index)) for index in row]

@@ -43,6 +43,7 @@ class Found:
     data: config.Data
     queries: Source  # the images that are asked for, q of them
     gallery: Source  # where neighbours are looked for
+    apart: bool  # no query is in the gallery
     about: tuple[str, ...]  # sentences
     columns: list[Column]
 
@@ -54,10 +55,11 @@ class Found:
         return asked[:, None] == there[column.neighbours]
 
     def chance(self) -> float:
-        """The share of the gallery that is of a query's class, mean over the queries, which must have labels."""
+        """The share of a query's possible neighbours that are of its class, mean over the queries; needs labels."""
         asked, there = _classes(self.queries), _classes(self.gallery)
         assert asked is not None and there is not None
-        return float(np.mean([(there == one).mean() for one in asked]))
+        itself = 0 if self.apart else 1
+        return float(np.mean([((there == one).sum() - itself) / (len(there) - itself) for one in asked]))
 
 
 class Network(NamedTuple):
@@ -96,7 +98,7 @@ def find(
         rows, _ = features.extract(on, asked, data, precision)
         places, cosine = nearest_rows(rows, keys, nearest, None if divided else _places(indices, chosen))
         columns.append(Column(network.title, network.note, indices.cpu().numpy()[places], cosine))
-    return Found(subject, data, asked, gallery, _about(options, divided, asked, gallery, subject), columns)
+    return Found(subject, data, asked, gallery, divided, _about(options, divided, asked, gallery, subject), columns)
 
 
 def networks(weights: str, seed: int) -> list[Network]:
@@ -164,7 +166,7 @@ def _about(
 ) -> tuple[str, ...]:
     began = runs.beginning(Path(options.weights)) if Path(options.weights).is_dir() else None
     whole = f"{len(gallery):,} images{' of train' if divided else ''}"
-    where = f"{len(queries)} images of val" if divided else f"{len(queries)} of them, each left out for itself"
+    where = f"{len(queries)} images of val" if divided else f"{len(queries)} of them, none its own neighbour"
     said = [f"Neighbours are looked for among {whole} of {options.data}; the queries are {where}."]
     if began is not None and began.seed is not None:
         said.append(
