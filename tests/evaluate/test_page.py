@@ -56,12 +56,20 @@ class Tags(HTMLParser):
         return next(row for row in self.rows if row and row[0] == first)
 
 
+VERSIONS = {"lewel": "0.1.0", "torch": "2.15.0"}
+
+
 def a_result(label: str = "mine", protocol: str = "knn-k20-t0.07", seeds: int = 1, **metrics: Any) -> Result:
     facts = {"name": protocol, "source": "a paper", "lr": 0.4, "weight_decay": 0.0, "digest": f"p-{protocol}"}
     weights = {"source": f"runs/{label}", "architecture": "resnet18", "stem": "small", "digest": "w", "notes": ["MIT"]}
-    data = {"data": "/data/birds", "classes": 3, "train": {"images": 5000}, "val": {"images": 12}}
+    data = {
+        "data": "/data/birds",
+        "classes": 3,
+        "train": {"images": 5000, "digest": "t"},
+        "val": {"images": 12, "digest": "v"},
+    }
     std = {name: 0.25 for name, value in metrics.items() if isinstance(value, float)} if seeds > 1 else {}
-    runs = tuple(Run(seed, f"digest-{seed}", data, metrics, 30.0, "fp32", "cpu", []) for seed in range(seeds))
+    runs = tuple(Run(seed, f"digest-{seed}", data, metrics, 30.0, "fp32", "cpu", [], VERSIONS) for seed in range(seeds))
     return Result(label, facts, weights, metrics, std, runs)
 
 
@@ -242,8 +250,8 @@ def test_nothing_becomes_markup_or_asks_the_network(tmp_path: Path) -> None:
     names = (EVIL, "$x^2$ 日本", "c")
     metrics = of_classes(COUNTS, names, top1=40.0, **{EVIL: 3.0})  # pyright: ignore[reportArgumentType]
     result = a_result(protocol=EVIL, **metrics)
-    data = {"data": f"/{EVIL}", EVIL: EVIL, "train": EVIL}
-    run = Run(0, EVIL, data, metrics, 1.0, EVIL, EVIL, [{"path": EVIL, "reason": EVIL}])
+    data = {"data": f"/{EVIL}", EVIL: EVIL, "train": {"digest": EVIL, EVIL: EVIL}}
+    run = Run(0, EVIL, data, metrics, 1.0, EVIL, EVIL, [{"path": EVIL, "reason": EVIL}], {EVIL: EVIL})
     weights = {"architecture": EVIL, "stem": EVIL, "digest": EVIL, "notes": [EVIL], EVIL: [EVIL]}
     read = written(tmp_path, Result(EVIL, result.protocol | {EVIL: EVIL, "source": EVIL}, weights, metrics, {}, (run,)))
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in read.tags}
@@ -262,6 +270,6 @@ def test_a_fit_that_did_not_end_is_told(tmp_path: Path) -> None:
 
 
 def test_the_least_that_there_can_be(tmp_path: Path) -> None:
-    run = Run(0, "w", {}, {"top1": 50.0}, 4000.0, "fp32", "cpu", [])
+    run = Run(0, "w", {}, {"top1": 50.0}, 4000.0, "fp32", "cpu", [], VERSIONS)
     read = written(tmp_path, Result("x", {"name": "p", "digest": "p"}, {"digest": "w"}, {"top1": 50.0}, {}, (run,)))
     assert read.row("x") == ["x", "", "p", "50.00", "1", "67 min"]

@@ -29,8 +29,10 @@ class Facts:
 
 
 def a_run(seed: int, **metrics: Any) -> Run:
-    data = {"data": "images", "train": {"images": 8}, "val": {"images": 4}}
-    return Run(seed, f"w{seed}", data, metrics, 1.5, "fp32", "cpu", [{"path": "a.jpg", "reason": "empty"}])
+    data = {"data": "images", "train": {"images": 8, "digest": "t"}, "val": {"images": 4, "digest": "v"}}
+    return Run(
+        seed, f"w{seed}", data, metrics, 1.5, "fp32", "cpu", [{"path": "a.jpg", "reason": "empty"}], results.versions()
+    )
 
 
 def a_result(*runs: Run, label: str = "mine", protocol: str = "knn-k20-t0.07") -> Result:
@@ -97,7 +99,7 @@ def test_results_json_holds_everything(tmp_path: Path) -> None:
     for run, seed in zip(runs, read["seeds"], strict=True):
         assert seed["metrics"] == run.metrics | {"per_class": {"a": None}}
         assert (seed["seed"], seed["weights"], seed["skipped"]) == (run.seed, run.weights, run.skipped)
-        assert seed["data"] == results.digest(read["data"])
+        assert seed["data"] == results.data_digest(read["data"])
     assert {"lewel", "torch", "timm", "python", "machine"} <= set(read["versions"])
     assert "[ 3, 1 ]" in text  # a row of the matrix has one line
 
@@ -109,8 +111,11 @@ def test_lists_of_names_keep_what_is_in_them(tmp_path: Path) -> None:
     assert strict((tmp_path / "results.json").read_text())["metrics"]["names"] == names
 
 
-def test_digest() -> None:
-    assert results.digest({"b": 2, "a": 1}) == hashlib.sha256(b'{"a": 1, "b": 2}').hexdigest()
+def test_the_datas_digest_is_of_its_parts_wherever_they_lie() -> None:
+    facts = {"data": "/a", "val": {"digest": "v"}, "train": {"digest": "t", "from": "/a/train"}}
+    expected = hashlib.sha256(b'{"train": "t", "val": "v"}').hexdigest()
+    assert results.data_digest(facts) == results.data_digest({**facts, "data": "/b"}) == expected
+    assert results.data_digest({**facts, "subset": {"digest": "s"}}) != expected
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ What is done is not done again: the same command on the same --out goes on where
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -63,8 +64,8 @@ def evaluate(name: str, options: Evaluation, changes: Changes, console: Console 
             shared.result(label, named[label], subject, out if len(named) == 1 else out / label)
             for label, subject in first.items()
         ]
-    results.write_tables(out, found)
-    page.write(out, found)
+        results.write_tables(out, found)
+        page.write(out, found)
     return found
 
 
@@ -98,7 +99,7 @@ class _Shared:
         identity = {
             "protocol": protocol.facts()["digest"],
             "weights": subject.digest,
-            "data": results.digest(data.facts),
+            "data": results.data_digest(data.facts),
             "seed": seed,
         }
         done = _begin(directory, identity)
@@ -115,8 +116,10 @@ class _Shared:
                 "precision": on.name,
                 "device": str(self.device),
                 "skipped": [skip._asdict() for skip in skipped],
+                "versions": results.versions(),
             }
-            files.replace(directory / JOB, json.dumps({"identity": identity, "done": done}, indent=1).encode())
+            files.replace(directory / JOB, results.as_json({"identity": identity, "done": done}))
+            shutil.rmtree(directory / "checkpoints", ignore_errors=True)
         return Run(seed, subject.digest, data.facts, **done)
 
     def _part(self, protocol: Protocol, seed: int) -> Divided:
@@ -139,7 +142,7 @@ def _begin(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
             raise UserError(f"--out: {directory} is of other {' and '.join(other)}; give another --out, or delete it")
         return found.get("done")
     directory.mkdir(parents=True, exist_ok=True)
-    files.replace(path, json.dumps({"identity": identity}, indent=1).encode())
+    files.replace(path, results.as_json({"identity": identity}))
     return None
 
 
@@ -181,6 +184,10 @@ def _check_targets(protocol: Protocol, data: Divided) -> None:
 
 
 def describe(found: Sequence[Result], out: str, console: Console) -> None:
-    """The table on the screen, and what was written."""
+    """The table on the screen, the weights' notes, such as a licence, and what was written."""
     console.print(results.table(found), highlight=False)
-    console.print(f"in {out}: results.json, table.md, table.csv, table.json, page.html", highlight=False)
+    for result in found:
+        for note in result.weights["notes"]:
+            console.print(f"{result.label}: {note}", highlight=False, markup=False)
+    each = "in a folder each: results.json, confusion.png; " if len(found) > 1 else "results.json, "
+    console.print(f"in {out}: {each}table.md, table.csv, table.json, page.html", highlight=False, markup=False)

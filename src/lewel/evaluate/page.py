@@ -123,7 +123,7 @@ def warnings(found: Sequence[Result]) -> list[str]:
     told = []
     if len({result.protocol["digest"] for result in found}) > 1:
         told.append("The rows are of different protocols: their numbers cannot be compared.")
-    if len({results.digest(run.data) for r in found for run in r.runs if run.seed == found[0].runs[0].seed}) > 1:
+    if len({results.data_digest(run.data) for r in found for run in r.runs if run.seed == found[0].runs[0].seed}) > 1:
         told.append("The rows are of different data: their numbers cannot be compared.")
     if count := len({skip["path"] for result in found for run in result.runs for skip in run.skipped}):
         told.append(
@@ -146,7 +146,7 @@ def sections(found: Sequence[Result]) -> list[Section]:
         *(Section(f"Protocol {facts['name']}", _facts(facts)) for facts in protocols.values()),
         *(_weights(result) for result in found),
         Section(data, _facts(run.data)),
-        Section("Versions", _facts(results.versions())),
+        Section("Versions", _facts(found[0].runs[0].versions)),
     ]
 
 

@@ -11,7 +11,7 @@ import platform
 import re
 import statistics
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Run:
     precision: str
     device: str
     skipped: list[dict[str, str]]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -96,18 +97,19 @@ def write(directory: Path, result: Result) -> None:
             {
                 "seed": run.seed,
                 "weights": run.weights,
-                "data": digest(run.data),
+                "data": data_digest(run.data),
                 "metrics": run.metrics,
                 "seconds": run.seconds,
                 "precision": run.precision,
                 "device": run.device,
                 "skipped": run.skipped,
+                "versions": run.versions,
             }
             for run in result.runs
         ],
-        "versions": versions(),
+        "versions": result.runs[0].versions,
     }
-    files.replace(directory / RESULTS, _json(content))
+    files.replace(directory / RESULTS, as_json(content))
 
 
 def versions() -> dict[str, str]:
@@ -119,9 +121,10 @@ def versions() -> dict[str, str]:
     return found | {"machine": f"{platform.system()} {platform.machine()}"}
 
 
-def digest(content: Any) -> str:
-    """sha256 of what is JSON."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def data_digest(facts: Mapping[str, Any]) -> str:
+    """sha256 over the images and labels of all parts, wherever they lie."""
+    parts = {name: facts[name]["digest"] for name in ("train", "val", "subset") if name in facts}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def write_tables(out: Path, results: Sequence[Result]) -> None:
@@ -136,7 +139,7 @@ def write_tables(out: Path, results: Sequence[Result]) -> None:
     writer.writeheader()
     writer.writerows(plain)
     files.replace(out / "table.csv", text.getvalue().encode("utf-8", "backslashreplace"))
-    files.replace(out / "table.json", _json(plain))
+    files.replace(out / "table.json", as_json(plain))
 
 
 def table(results: Sequence[Result]) -> Table:
@@ -215,7 +218,7 @@ def _finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def _json(content: Any) -> bytes:
+def as_json(content: Any) -> bytes:
     """Indented, but for rows of numbers: of a confusion matrix each has one line."""
     text = json.dumps(_finite(content), indent=1, allow_nan=False)
     return re.sub(r"\[\n[^\[\]{}\"]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text).encode()
