@@ -135,7 +135,7 @@ def _outcome(
         right += (logits.argmax(dim=2) == labels[:, None]).sum(dim=0)
         first.append(logits[:, 0])
     assert isinstance(right, Tensor)
-    return Outcome.of(torch.cat(first), truth, images), (100 * right.double() / len(rows)).tolist()
+    return Outcome.of(torch.cat(first), truth, images), [100 * count / len(rows) for count in right.tolist()]
 
 
 def _of_the_grid(task: Linear, settings: Sequence[Setting], evaluations: Sequence[Sequence[float]]) -> Values:

@@ -105,7 +105,7 @@ Task = Knn | LinearFast | Linear | Finetune
 @dataclass(frozen=True)
 class Protocol:
     """name: with what was changed in brackets, as tables show it.  base: as published.
-    image_size: None until the weights are known.  precision: "mixed" is what the hardware has of bf16, fp16 and fp32.
+    image_size: None until the weights are known.  precision: "mixed" is bf16 where the hardware has it, else fp32.
     """
 
     base: str
