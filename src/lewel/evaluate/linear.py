@@ -6,7 +6,7 @@ all classifiers. They start from the same weights and none sees another's gradie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -118,7 +118,7 @@ def optimizer(classifiers: Classifiers, task: Linear, settings: Sequence[Setting
     return torch.optim.SGD(groups, task.lr, momentum=task.momentum)
 
 
-def _batches(job: Job, order: Epochs) -> Iterator[Batch]:
+def _batches(job: Job, order: Epochs) -> Generator[Batch]:
     data = job.numbers(CROPS)
     views = loader.TrainViews(job.data.train.images, data, job.seed)
     return loader.in_order(views, order, job.workers, data.mean, data.std, job.precision.device)
