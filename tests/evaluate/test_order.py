@@ -32,3 +32,11 @@ def test_classes_are_drawn_equally_often():
     assert abs(shares - 1 / 3).max() < 4 * np.sqrt(2 / 9 / len(drawn))  # four standard errors
     rare = np.bincount(drawn, minlength=1000)[990:]
     assert abs(rare / len(drawn) - 1 / 30).max() < 4 * np.sqrt(29 / 900 / len(drawn))
+
+
+def test_the_last_batch_has_a_least_number_of_images():
+    (_, first), (_, last) = Epochs(9, 8, 1, seed=0, multiple=2, least=4)
+    assert sorted([*first, *last[:1]]) == list(range(9)) and last[1:] == first[:3]
+    assert [len(indices) for _, indices in Epochs(9, 8, 1, seed=0)] == [8, 1]
+    assert [len(indices) for _, indices in Epochs(16, 8, 1, seed=0, multiple=2, least=4)] == [8, 8]
+    assert [len(indices) for _, indices in Epochs(1, 8, 2, seed=0, multiple=4, least=8)] == [8, 8]
