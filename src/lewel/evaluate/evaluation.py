@@ -26,6 +26,7 @@ from lewel import parallel
 from lewel.config import Evaluation
 from lewel.data.workers import default_workers
 from lewel.engine import files, precision
+from lewel.engine.loop import place
 from lewel.errors import UserError
 from lewel.evaluate import finetune, knn, labelled, linear, linear_fast, page, protocols, results, subset
 from lewel.evaluate.job import Job, Task
@@ -106,7 +107,7 @@ class _Shared:
         if done is None:
             on = precision.choose("auto" if protocol.precision == "mixed" else protocol.precision, self.device)
             workers = default_workers(self.device) if self.options.workers is None else self.options.workers
-            subject.features.to(self.device)
+            place(subject.features, self.device)
             job = Job(protocol, subject, data, seed, directory, on, workers, self.console, skipped, known)
             began = time.perf_counter()
             metrics = dict(TASKS[type(protocol.task)](job))
