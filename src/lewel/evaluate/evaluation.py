@@ -24,6 +24,7 @@ from lewel import parallel
 from lewel.config import Evaluation
 from lewel.data.workers import default_workers
 from lewel.engine import files, precision
+from lewel.engine.loop import place
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
 from lewel.evaluate import finetune, knn, labelled, linear, linear_fast, page, protocols, results, subset, training
@@ -138,7 +139,7 @@ class _Shared:
             directory.mkdir(parents=True, exist_ok=True)
             files.replace(directory / JOB, results.as_json({"identity": identity}))
             how = self.precision
-            subject.features.to(how.device)
+            place(subject.features, how.device)
             job = Job(entry.protocol, subject, data, seed, directory, how, self.workers, self.console, skipped, known)
             began = time.perf_counter()
             metrics = dict(TASKS[type(entry.protocol.task)](job))
