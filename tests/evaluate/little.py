@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
+from command import lewel
 from lewel.data.cifar import Pixels
 from lewel.engine.precision import Precision
 from lewel.evaluate.job import Job
@@ -25,6 +28,8 @@ from lewel.model.encoder import Encoder, Pooled
 CPU = Precision(torch.device("cpu"), "fp32")
 CLASSES = ("ant", "bee", "cow")
 SIZE = 32
+KNN = "knn-k20-t0.07"
+HERE = ("--device", "cpu", "--workers", 0)
 
 
 class Means(nn.Module):
@@ -109,3 +114,19 @@ def encoder_file(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     weights.save_encoder(Encoder("resnet10t"), path, {"image_size": SIZE, "mean": (0.4,) * 3, "std": (0.2,) * 3})
     return path
+
+
+def evaluate(task: str, weights: Any, images: Any, out: Path, *more: Any) -> int:
+    """The exit code of the command."""
+    each = weights if isinstance(weights, tuple) else (weights,)
+    return lewel("evaluate", task, "--weights", *each, "--data", images, "--out", out, *HERE, *more)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of an error."""
+    (line,) = capsys.readouterr().err.splitlines()
+    return line

@@ -122,6 +122,20 @@ def test_the_best_is_a_row_of_the_record_though_another_was_seen(
     assert 100 * (predictions["predicted"] == predictions["labels"]).mean() == pytest.approx(values["top1"])
 
 
+def test_a_damaged_checkpoint_is_said_and_the_job_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, given = done(job(LINEAR, tmp_path / "whole")), job(LINEAR, tmp_path / "damaged")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        stop_after(7, crash, False, patch)
+        done(given)
+    (saved,) = tmp_path.glob("damaged/checkpoints/step-*/module.safetensors")
+    saved.write_bytes(saved.read_bytes()[:-1] + b"?")
+    found = done(given)
+    assert found[:2] == expected[:2]
+    assert f"{saved} is damaged: its sha256 differs; the job begins anew" in caplog.text
+
+
 def test_what_only_an_unfinished_job_needs_is_deleted(tmp_path: Path) -> None:
     given = job(LINEAR, tmp_path)
     done(given)

@@ -5,6 +5,7 @@ A job that was stopped goes on from its last checkpoint and ends with the same n
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -31,6 +32,8 @@ from lewel.evaluate.job import Job
 from lewel.evaluate.protocols import Finetune, Linear
 from lewel.evaluate.results import PREDICTIONS
 from lewel.shapes import Batch
+
+log = logging.getLogger(__name__)
 
 LOG_STEPS = 20
 LEAST_STEPS = 100  # between checkpoints, in whole epochs
@@ -76,7 +79,9 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
     total = task.epochs * fit.steps_per_epoch
     training = Training(fit.module, fit.optimizer, job.precision.scaler())
     identity = Identity({"protocol": job.protocol.facts()["digest"]}, task.epochs, 1)
-    found = checkpoint.latest(job.directory)
+    found, damages = checkpoint.newest_whole(job.directory)
+    for damage in damages:
+        log.warning("%s; the job begins anew", damage)
     start = checkpoint.load(found, training, identity) if found is not None else 0
     rows = Record(job.directory).open(start)
     with StopRequest() as stop, Progress(total, start, job.console) as progress:
