@@ -109,9 +109,7 @@ def resnet(given: Given, tool: str) -> ResNet:
     if name not in published.RESNETS:
         raise UserError(f"--to {tool} is for the ResNets {', '.join(published.RESNETS)}; these are of {name}: {others}")
     if given.encoder.stem != "imagenet":
-        raise UserError(
-            f"--to {tool}: it has no {name} with the small stem (3x3, no max-pool) of these weights; {others}"
-        )
+        raise UserError(f"--to {tool}: these weights are of {name} with the small stem, which it has not; {others}")
     groups, width = (int(number) for number in (re.findall(r"(\d+)x(\d+)d", name) or [(1, 64)])[0])
     depth = int(re.findall(r"\d+", name)[0])
     return ResNet(name, depth, groups, 128 if name.startswith("wide") else width)
@@ -119,12 +117,14 @@ def resnet(given: Given, tool: str) -> ResNet:
 
 def filled(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     """The reader's network with a file's tensors, in eval mode. Raises UserError unless every name has its place."""
-    missing, unexpected = network.load_state_dict(dict(state), strict=False)
+    here = network.state_dict()  # torch itself would fill in a batch norm's counter
+    missing, unexpected = [name for name in here if name not in state], [name for name in state if name not in here]
     if missing or unexpected:
         raise UserError(
             f"not exported: {len(missing)} tensors that the reader needs are missing ({published.shown(missing)}), and "
             f"{len(unexpected)} are unexpected ({published.shown(unexpected)}); give weights of another architecture"
         )
+    network.load_state_dict(dict(state))
     return network.eval()
 
 

@@ -53,35 +53,38 @@ def needed() -> None:
 def to_bytes(given: Given) -> bytes:
     """Raises UserError for a network that torch cannot export, and for one of 2 GB and more."""
     needed()
-    if isinstance(given.encoder, Encoder):
-        network, names = _Both(given.encoder).eval(), ["map", "pooled"]
-        program = _exported(network, names, given, _ANY_SIZE) or _exported(network, names, given, _BATCH)
-    else:
-        program = _exported(given.encoder, ["pooled"], given, _BATCH)
-    if program is None:
-        raise UserError(f"--to onnx: torch's exporter does not know {given.encoder.name}; --to timm takes it")
     if sum(tensor.nbytes for tensor in given.state().values()) >= _LARGEST:
         raise UserError(f"--to onnx: {given.encoder.name} is larger than the 2 GB of one file; --to timm takes it")
+    if isinstance(given.encoder, Encoder):
+        program = _program(_Both(given.encoder).eval(), ["map", "pooled"], given, (_ANY_SIZE, _BATCH))
+    else:
+        program = _program(given.backbone, ["pooled"], given, (_BATCH,))
     program.model.metadata_props[_KEY] = as_json(given.record)
     return program.model_proto.SerializeToString()
 
 
-def _exported(network: nn.Module, outputs: list[str], given: Given, free: dict[int, str]) -> Any:
-    """None where the exporter cannot with these free dimensions."""
-    images = torch.zeros(2, 3, given.image_size, given.image_size)
-    try:
-        return torch.onnx.export(
-            network,
-            (images,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=outputs,
-            dynamic_shapes={"images": free},
-            opset_version=OPSET,
-            verbose=False,
-        )
-    except torch.onnx.OnnxExporterError:
-        return None
+def _program(network: nn.Module, outputs: list[str], given: Given, frees: tuple[dict[int, str], ...]) -> Any:
+    """With the first free dimensions that the exporter can keep."""
+    images, failed = torch.zeros(2, 3, given.image_size, given.image_size), None
+    for free in frees:
+        try:
+            return torch.onnx.export(
+                network,
+                (images,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=outputs,
+                dynamic_shapes=(free,),
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            failed = error
+    assert failed is not None
+    reason = str(failed.__cause__ or failed).strip().splitlines()[0]
+    raise UserError(
+        f"--to onnx: torch's exporter does not take {given.encoder.name} ({reason}); --to timm does"
+    ) from failed
 
 
 def read(path: Path, given: Given) -> Read:

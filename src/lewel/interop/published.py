@@ -152,7 +152,7 @@ def unpickled(path: Path) -> Mapping[Any, Any]:
             f"{path} is not made of tensors alone, and code from a file is never run; save its state dict by itself, "
             "best as .safetensors"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:  # of a damaged file, any
         raise UserError(f"{path} cannot be read: {_reason(error)}; give a whole file") from error
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, not a state dict (names and tensors)")
