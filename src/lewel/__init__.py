@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lewel import build, config, recipes
     from lewel.config import Recipe
     from lewel.errors import UserError
+    from lewel.interop.export import export
     from lewel.interop.published import read as read_published
     from lewel.interop.weights import initialise, load_encoder, save_encoder
     from lewel.model.encoder import Encoder
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "build",
     "config",
+    "export",
     "initialise",
     "load_encoder",
     "read_published",
@@ -48,6 +50,7 @@ _HOMES = {
     "View": ("lewel.shapes", "View"),
     "build": ("lewel.build", ""),
     "config": ("lewel.config", ""),
+    "export": ("lewel.interop.export", "export"),
     "initialise": ("lewel.interop.weights", "initialise"),
     "load_encoder": ("lewel.interop.weights", "load_encoder"),
     "read_published": ("lewel.interop.published", "read"),

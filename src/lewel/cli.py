@@ -186,6 +186,25 @@ def neighbours(
     save_neighbours(options, out, queries, nearest, seed, gallery)
 
 
+def export(
+    weights: str,
+    to: Literal["torchvision", "timm", "detectron2", "mmseg", "safetensors", "onnx"],
+    out: Path,
+    data: str | None = None,
+) -> None:
+    """An encoder as a file for another tool, read back and compared before it stands.
+
+    Args:
+        weights: a run, a file, timm:NAME=FILE or timm:NAME
+        to: the tool; mmseg is for mmdetection and all of MMEngine too
+        out: file to write, .pth, .pkl (detectron2), .safetensors or .onnx; a file that lewel export wrote is replaced
+        data: images to compare the features on; by default some that it makes itself
+    """
+    from lewel.interop.commands import save_export
+
+    save_export(weights, to, out, data)
+
+
 def data_index(folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")], out: Path) -> None:
     """A file of a folder's names and labels: `--data FILE` starts a run on millions of images without a look at them.
 
@@ -227,6 +246,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "embed": embed,
     "neighbours": neighbours,
+    "export": export,
     "bench step": bench.step,
     "bench data": bench.data,
     "bench train": bench.train,

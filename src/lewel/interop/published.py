@@ -47,6 +47,7 @@ _RESNETS = {
     (True, (3, 4, 6, 3), (128, 4)): "resnext50_32x4d",
     (True, (3, 4, 23, 3), (256, 8)): "resnext101_32x8d",
 }
+RESNETS = tuple(_RESNETS.values())
 
 
 class Published(NamedTuple):
@@ -55,6 +56,7 @@ class Published(NamedTuple):
     encoder_state: the online encoder's tensors, names as timm and torchvision have them.
     method_state: all tensors under `Method`'s names, for `method.load_state_dict(...)`; empty without a whole method.
     unused: the file's names of all tensors that are not in encoder_state.   notes: sentences for the user.
+    licence: those of the notes that say how the weights are licensed.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Published(NamedTuple):
     method_state: dict[str, Tensor]
     unused: tuple[str, ...]
     notes: tuple[str, ...]
+    licence: tuple[str, ...] = ()
 
 
 def read(path: Path) -> Published:
@@ -71,11 +74,12 @@ def read(path: Path) -> Published:
     """
     state, notes = tensors(path)
     kind = _kind(state)
-    notes = [*notes, *_licence(kind, path)]
+    licence = _licence(kind, path)
+    notes = [*notes, *licence]
     if kind == "backbone":
         _refuse([name for name in state if not re.match(r"(conv1|bn1|layer[1-4]\.\d+|fc)\.", name)], path)
         encoder = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-        return Published(kind, encoder, {}, _but(state, encoder), tuple(notes))
+        return Published(kind, encoder, {}, _but(state, encoder), tuple(notes), licence)
     head = [name for name in state if _MOCO_V1_HEAD.fullmatch(name)]
     renamed = {name: names.ours(name) for name in state if name not in head}
     _refuse([name for name, new in renamed.items() if new is None], path)
@@ -86,9 +90,9 @@ def read(path: Path) -> Published:
     unused = tuple(name for name in state if not (renamed.get(name) or "").startswith(_BACKBONE))
     if head:
         notes.append("MoCo v1's head is one linear layer, which no recipe has: only the encoder can be used")
-        return Published(kind, encoder, {}, unused, tuple(notes))
+        return Published(kind, encoder, {}, unused, tuple(notes), licence)
     method["pending"] = torch.ones((), dtype=torch.bool)  # ours: no step has been rejected
-    return Published(kind, encoder, method, unused, tuple(notes))
+    return Published(kind, encoder, method, unused, tuple(notes), licence)
 
 
 def tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
@@ -96,7 +100,7 @@ def tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
     Raises UserError: no file, a damaged one, one that would need code to be unpickled.
     """
-    content = _safetensors(path) if path.suffix == ".safetensors" else _unpickle(path)
+    content = _safetensors(path) if path.suffix == ".safetensors" else unpickled(path)
     container = next((key for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
     state, rest = (content[container], [key for key in content if key != container]) if container else (content, [])
     if not state or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
@@ -123,7 +127,7 @@ def architecture(state: Mapping[str, Tensor], path: Path) -> config.Encoder:
         name = _RESNETS.get(("layer1.0.conv3.weight" in state, (a, b, c, d), shape))
         if name:
             return config.Encoder(name, "small" if state["conv1.weight"].shape[2:] == (3, 3) else "imagenet")
-    raise UserError(f"{path} holds none of the ResNets {', '.join(_RESNETS.values())}; name it: timm:NAME={path}")
+    raise UserError(f"{path} holds none of the ResNets {', '.join(RESNETS)}; name it: timm:NAME={path}")
 
 
 def shown(items: list[str] | tuple[str, ...], most: int = 4) -> str:
@@ -139,7 +143,8 @@ def _safetensors(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: {_reason(error)}; give a whole .safetensors file") from error
 
 
-def _unpickle(path: Path) -> Mapping[Any, Any]:
+def unpickled(path: Path) -> Mapping[Any, Any]:
+    """The content of a .pth file, of tensors and plain containers only. Raises UserError."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -147,7 +152,7 @@ def _unpickle(path: Path) -> Mapping[Any, Any]:
             f"{path} is not made of tensors alone, and code from a file is never run; save its state dict by itself, "
             "best as .safetensors"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:  # of a damaged file, any
         raise UserError(f"{path} cannot be read: {_reason(error)}; give a whole file") from error
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, not a state dict (names and tensors)")
@@ -174,13 +179,13 @@ def _kind(state: Mapping[str, Tensor]) -> str:
     return "backbone"
 
 
-def _licence(kind: str, path: Path) -> list[str]:
+def _licence(kind: str, path: Path) -> tuple[str, ...]:
     """A bare backbone says nothing of its origin but in the file's name."""
     by_name = (family for part, family in _IN_A_FILE_NAME.items() if part in path.name.lower())
     family = _NON_COMMERCIAL.get(kind) or next(by_name, None)
     if family is None:
-        return []
-    return [f"the weights that {family}'s authors publish are licensed CC BY-NC 4.0: for non-commercial use only"]
+        return ()
+    return (f"the weights that {family}'s authors publish are licensed CC BY-NC 4.0: for non-commercial use only",)
 
 
 def _refuse(unknown: list[str], path: Path) -> None:

@@ -49,6 +49,7 @@ class Account(NamedTuple):
 
     missing: in the encoder, not in the source: BN's counters of batches, which old files lack; they start at 0.
     unexpected: in the source, not in an encoder: classifiers, projectors, predictors, target networks, queues.
+    licence: those of the notes that say how the weights are licensed.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Account(NamedTuple):
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    licence: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = Counter(name.split(".")[0] for name in self.unexpected)
@@ -83,6 +85,7 @@ class _Weights(NamedTuple):
     state: dict[str, Tensor] | None
     unexpected: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    licence: tuple[str, ...] = ()
     metadata: dict[str, Any] = {}  # noqa: RUF012  (never changed)
 
 
@@ -108,12 +111,16 @@ def save_encoder(encoder: Encoder, path: Path, metadata: Mapping[str, Any]) -> N
         raise UserError(f"{path} not written: {error.strerror or error}; the file before it is untouched") from error
 
 
-def encoder_bytes(encoder: Encoder, metadata: Mapping[str, Any]) -> bytes:
+def encoder_bytes(encoder: Encoder | Headless, metadata: Mapping[str, Any]) -> bytes:
     """What `save_encoder` writes."""
-    own = {"encoder": encoder.name, "stem": encoder.stem, "lewel": __version__}
     tensors = encoder.backbone.state_dict().items()
     state = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors}
-    return safetensors.torch.save(state, {_KEY: json.dumps({**metadata, **own}, sort_keys=True)})
+    return safetensors.torch.save(state, {_KEY: json.dumps(described(encoder, metadata), sort_keys=True)})
+
+
+def described(encoder: Encoder | Headless, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata with what they are of."""
+    return {**metadata, "encoder": encoder.name, "stem": encoder.stem, "lewel": __version__}
 
 
 def load_encoder(source: str | Path) -> Encoder:
@@ -153,9 +160,9 @@ def initialise(method: Method, source: str | Path) -> Account:
         return Account("random", 0)
     weights, encoder = _open(source), method.online.encoder
     assert isinstance(encoder, Encoder)
-    given, here = (f"{_untagged(each.name)} with the {each.stem} stem" for each in (weights.encoder, encoder))
+    given, here = (f"{untagged(each.name)} with the {each.stem} stem" for each in (weights.encoder, encoder))
     if given != here:
-        flags = f"--encoder {_untagged(weights.encoder.name)} --stem {weights.encoder.stem}"
+        flags = f"--encoder {untagged(weights.encoder.name)} --stem {weights.encoder.stem}"
         raise UserError(f"--init {source} holds {given}, the recipe has {here}; use {flags}, or other weights")
     if weights.state is None:
         raise UserError(f"--init {source}: untrained weights are --init random")
@@ -198,11 +205,12 @@ def _open(source: str | Path) -> _Weights:
         raise UserError(f"{path} does not exist; give {allowed}")
     metadata = read_metadata(path) if path.suffix == ".safetensors" else {}
     if metadata:
-        encoder = config.Encoder(metadata["encoder"], metadata["stem"])
-        return _Weights(encoder, published.tensors(path)[0], metadata=metadata)
+        encoder, licence = config.Encoder(metadata["encoder"], metadata["stem"]), tuple(metadata.get("licence", ()))
+        return _Weights(encoder, published.tensors(path)[0], (), licence, licence, metadata)
     found = published.read(path)
     notes = (f"read as {found.kind}", *found.notes)
-    return _Weights(published.architecture(found.encoder_state, path), found.encoder_state, found.unused, notes)
+    encoder = published.architecture(found.encoder_state, path)
+    return _Weights(encoder, found.encoder_state, found.unused, notes, found.licence)
 
 
 def _untrained(name: str) -> _Weights:
@@ -225,7 +233,8 @@ def _as_it_began(run: Path) -> config.Encoder | None:
 def _timm_file(name: str, path: Path) -> _Weights:
     state, notes = published.tensors(path)
     own = read_metadata(path) if path.suffix == ".safetensors" else {}
-    return _without_classifier(name, state, tuple(notes), _timms_numbers(name) | own)
+    licence = tuple(own.get("licence", ()))
+    return _without_classifier(name, state, (*notes, *licence), licence, _timms_numbers(name) | own)
 
 
 def _timms_numbers(name: str) -> dict[str, Any]:
@@ -245,18 +254,18 @@ def _timm_pretrained(name: str) -> _Weights:
         ) from error
     licence = cast(Any, model.pretrained_cfg).get("license")
     notes = (f"timm gives their licence as {licence}",) if licence else ()
-    return _without_classifier(name, model.state_dict(), notes, _timms_numbers(name))
+    return _without_classifier(name, model.state_dict(), notes, notes, _timms_numbers(name))
 
 
 def _without_classifier(
-    name: str, state: dict[str, Tensor], notes: tuple[str, ...], metadata: dict[str, Any]
+    name: str, state: dict[str, Tensor], notes: tuple[str, ...], licence: tuple[str, ...], metadata: dict[str, Any]
 ) -> _Weights:
     """timm says where each of its models has the classifier."""
     classifier = get_pretrained_cfg_value(name, "classifier") or ()
     prefixes = tuple(f"{each}." for each in ([classifier] if isinstance(classifier, str) else classifier))
     encoder = {key: tensor for key, tensor in state.items() if not key.startswith(prefixes)}
     unexpected = tuple(key for key in state if key not in encoder)
-    return _Weights(config.Encoder(name), encoder, unexpected, notes, metadata)
+    return _Weights(config.Encoder(name), encoder, unexpected, notes, licence, metadata)
 
 
 def _fitted(
@@ -291,9 +300,9 @@ def _allowed(problems: Mapping[str, list[str]], name: str) -> str:
 
 
 def _account(source: str | Path, weights: _Weights, state: Mapping[str, Tensor], missing: tuple[str, ...]) -> Account:
-    return Account(str(source), len(state) - len(missing), missing, weights.unexpected, weights.notes)
+    return Account(str(source), len(state) - len(missing), missing, weights.unexpected, weights.notes, weights.licence)
 
 
-def _untagged(name: str) -> str:
+def untagged(name: str) -> str:
     """timm's resnet50.a1_in1k is resnet50, trained in some way."""
     return name.split(".")[0]
