@@ -61,7 +61,7 @@ def evaluate(name: str, options: Evaluation, changes: Changes, console: Console 
     shared = _Shared(parts, how, workers, console or Console(stderr=True))
     out = Path(options.out)
     entries = _entries(options, protocol, changes.image_size, out)
-    _check_out(out, entries, parts[options.seed], options.seed)
+    _check_out(out, entries, parts[options.seed], options.seed, how)
     with ExitStack() as opened:
         _take(out, opened)
         found = [shared.result(entry) for entry in entries]
@@ -133,7 +133,7 @@ class _Shared:
 
     def _run(self, entry: _Entry, subject: Subject, seed: int, known: dict[Any, Any]) -> Run:
         data, directory, skipped = self.parts[seed], entry.directory / f"seed-{seed}", list[Skip]()
-        identity = _identity(entry.protocol, subject, data, seed)
+        identity = _identity(entry.protocol, subject, data, seed, self.precision)
         done = _done(directory, identity)
         if done is None:
             directory.mkdir(parents=True, exist_ok=True)
@@ -144,6 +144,7 @@ class _Shared:
             began = time.perf_counter()
             metrics = dict(TASKS[type(entry.protocol.task)](job))
             done = {
+                "data": data.facts,
                 "metrics": metrics,
                 "seconds": round(time.perf_counter() - began, 3),
                 "precision": how.name,
@@ -153,16 +154,18 @@ class _Shared:
             }
             files.replace(directory / JOB, results.as_json({"identity": identity, "done": done}))
         training.clear(directory)
-        return Run(seed, subject.digest, data.facts, **done)
+        return Run(seed, subject.digest, **done)
 
 
-def _identity(protocol: Protocol, subject: Subject, data: Divided, seed: int) -> dict[str, Any]:
-    """What decides a job's numbers."""
+def _identity(protocol: Protocol, subject: Subject, data: Divided, seed: int, how: Precision) -> dict[str, Any]:
+    """What decides a job's numbers. precision: as chosen; "mixed" is another on other hardware."""
     return {
         "protocol": protocol.facts()["digest"],
         "weights": subject.digest,
         "data": results.data_digest(data.facts),
         "seed": seed,
+        "precision": how.name,
+        "normalisation": [list(subject.mean), list(subject.std)],
     }
 
 
@@ -174,17 +177,20 @@ def _done(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     path = directory / JOB
     if not path.is_file():
         return None
-    found = json.loads(path.read_bytes())
-    other = [name for name, value in identity.items() if found["identity"].get(name) != value]
+    try:
+        found = json.loads(path.read_bytes())
+        other = [name for name, value in identity.items() if found["identity"].get(name) != value]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"--out: {path} is damaged; delete {directory}, or give another --out") from error
     if other and ("done" in found or any(directory.glob("checkpoints/step-*"))):
         raise UserError(f"--out: {directory} is of other {' and '.join(other)}; give another --out, or delete it")
     return None if other else found.get("done")
 
 
-def _check_out(out: Path, entries: Sequence[_Entry], data: Divided, seed: int) -> None:
+def _check_out(out: Path, entries: Sequence[_Entry], data: Divided, seed: int, how: Precision) -> None:
     """Raises UserError for a directory with jobs of another evaluation, before any of this one is done."""
     for entry in entries:
-        _done(entry.directory / f"seed-{seed}", _identity(entry.protocol, entry.subject, data, seed))
+        _done(entry.directory / f"seed-{seed}", _identity(entry.protocol, entry.subject, data, seed, how))
     there = {path.parent.parent for path in (*out.glob(f"seed-*/{JOB}"), *out.glob(f"*/seed-*/{JOB}"))}
     if others := sorted(map(str, there - {entry.directory for entry in entries})):
         raise UserError(

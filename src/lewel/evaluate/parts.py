@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from lewel.data import sample
 from lewel.data.decode import printable
 from lewel.data.images import Source
 from lewel.errors import UserError
@@ -44,11 +45,13 @@ class Labelled:
         return replace(self, images=self.images.subset(indices), targets=self.targets[indices])
 
     def digest(self) -> str:
-        """sha256 of the images' names (pixels, of those that have none), the targets and the names of the classes."""
+        """sha256 of the images' names (pixels, of those that have none), the targets, the names of the classes, and a
+        sample of what is in the files (`data.sample`)."""
         little = self.targets.astype(self.targets.dtype.newbyteorder("<"))
         found = hashlib.sha256(self.images.digest().encode())
         found.update(little.tobytes())
         found.update("\0".join(self.names).encode())
+        found.update(sample.digest(self.images).encode())
         return found.hexdigest()
 
     def counts(self) -> np.ndarray:
