@@ -28,11 +28,12 @@ from lewel.engine.schedule import Schedule, steps, warmup_cosine
 from lewel.engine.signals import Interrupted, StopRequest
 from lewel.engine.state import Training
 from lewel.evaluate.job import Job
-from lewel.evaluate.protocols import Finetune, Linear
+from lewel.evaluate.protocols import Finetune, Linear, Task
 from lewel.evaluate.results import PREDICTIONS
 from lewel.shapes import Batch
 
 LOG_STEPS = 20
+LEAST_FOR_BN = 2  # images in each of a batch's parts: of a single one a map of 1 x 1 has no variance
 LEAST_STEPS = 100  # between checkpoints, in whole epochs
 BEST = "best"  # directory: arrays of each evaluation that was the best so far, by step
 
@@ -64,6 +65,24 @@ def schedule(task: Linear | Finetune, steps_per_epoch: int) -> Schedule:
     return warmup_cosine(
         task.lr, task.epochs, steps_per_epoch, warmup_epochs=task.warmup_epochs, decay_per="step", last=task.lr_last
     )
+
+
+def facts(task: Task, images: int) -> dict[str, Any]:
+    """What a step is with so few images; empty for tasks that do not train."""
+    if not isinstance(task, Linear | Finetune):
+        return {}
+    batch = min(task.batch_size, images)
+    found = {"images": images, "batch_size": batch, "steps_per_epoch": math.ceil(images / task.batch_size)}
+    if isinstance(task, Finetune):
+        found["bn_images"] = max(math.ceil(batch / bn_groups(task)), LEAST_FOR_BN)
+    return found
+
+
+def bn_groups(task: Finetune) -> int:
+    """Parts of a batch with statistics of their own; another batch size that has no such parts is one."""
+    if task.bn_images is None or task.batch_size % task.bn_images:
+        return 1
+    return task.batch_size // task.bn_images
 
 
 def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
