@@ -179,7 +179,8 @@ class _Shared:
             place(subject.features, how.device)
             job = Job(entry.protocol, subject, data, seed, directory, how, self.workers, self.console, skipped, known)
             began = time.perf_counter()
-            metrics = dict(TASKS[type(entry.protocol.task)](job))
+            with how.exact():
+                metrics = dict(TASKS[type(entry.protocol.task)](job))
             done = {
                 "data": data.facts,
                 "metrics": metrics,

@@ -12,7 +12,7 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from lewel.data import sample
-from lewel.data.decode import printable
+from lewel.data.decode import first_few, printable
 from lewel.data.images import Source
 from lewel.errors import UserError
 
@@ -112,8 +112,7 @@ def divided(data: str, train: Labelled, val: Labelled, split: dict[str, Any], **
 
 def missing_in_train(data: str, classes: list[str]) -> str:
     """What is said of classes that val has and train lacks."""
-    told = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
     return (
-        f"--data {data}: {len(classes)} classes of val are missing in train: {told}; nothing could learn them: "
-        "add images of them to train, or leave them out of val"
+        f"--data {data}: {len(classes)} classes of val are missing in train: {first_few(classes, 5)}; "
+        "nothing could learn them: add images of them to train, or leave them out of val"
     )

@@ -95,9 +95,9 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
     total = task.epochs * fit.steps_per_epoch
     training = Training(fit.module, fit.optimizer, job.precision.scaler())
     identity = Identity({"protocol": job.protocol.facts()["digest"]}, task.epochs, 1)
-    found = checkpoint.latest(job.directory)
+    found = checkpoint.latest(job.directory, "--out")
     start = checkpoint.load(found, training, identity) if found is not None else 0
-    rows = Record(job.directory).open(start)
+    rows = Record(job.directory, "--out").open(start)
     with StopRequest() as stop, Progress(total, start, job.console) as progress:
         evaluate = _Evaluate(job, fit, task.evaluate_every * fit.steps_per_epoch, rows)
         save = _Save(job.directory, training, identity, fit.steps_per_epoch)
