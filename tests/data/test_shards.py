@@ -24,7 +24,7 @@ from PIL import Image
 from rich.console import Console
 
 from lewel.config import Data, View
-from lewel.data import remote, shards, workers
+from lewel.data import remote, sample, shards, workers
 from lewel.data.decode import DecodeError
 from lewel.data.images import Source, evenly, is_divided, open_images, relabelled
 from lewel.data.loader import batches, evaluation_batches
@@ -297,3 +297,7 @@ def test_a_package_that_is_not_there(url: str, package: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     said = done.stderr.splitlines()[-1]
     assert re.fullmatch(rf"lewel\.errors\.UserError: --data {url}/.*{package}.*; pip install 'lewel\[remote\]'", said)
+
+
+def test_the_sample_of_the_contents_is_that_of_the_folder(folder: Path, packed: Path) -> None:
+    assert sample.digest(open_images(packed)) == sample.digest(open_images(folder))

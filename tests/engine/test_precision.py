@@ -66,3 +66,25 @@ def test_autocast_is_what_it_says() -> None:
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         with precision.Precision(CPU, name).autocast():
             assert (a @ a).dtype == dtype
+
+
+def test_an_exact_evaluation_in_fp32_has_no_tf32() -> None:
+    assert torch.backends.cudnn.allow_tf32  # torch's default, which pretraining keeps
+    with precision.Precision(CPU, "fp32").exact():
+        assert not torch.backends.cudnn.allow_tf32
+    with precision.Precision(CPU, "bf16").exact():
+        assert torch.backends.cudnn.allow_tf32
+    with pytest.raises(KeyError), precision.Precision(CPU, "fp32").exact():
+        raise KeyError
+    assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA GPU")
+def test_convolutions_of_an_exact_evaluation_are_in_fp32() -> None:
+    """TF32 has 10 bits of mantissa: its error is a thousandth, not a millionth."""
+    torch.manual_seed(0)
+    images, weight = torch.randn(8, 64, 32, 32, dtype=torch.double), torch.randn(64, 64, 3, 3, dtype=torch.double)
+    true = torch.nn.functional.conv2d(images, weight)
+    with precision.Precision(torch.device("cuda"), "fp32").exact():
+        found = torch.nn.functional.conv2d(images.float().cuda(), weight.float().cuda()).cpu().double()
+    assert (found - true).norm() / true.norm() < 1e-5

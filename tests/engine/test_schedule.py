@@ -43,6 +43,11 @@ def test_steps_fall_to_a_tenth_at_each_milestone() -> None:
     assert [rate(step) for step in (0, 149, 150, 199, 200, 249)] == pytest.approx([0.4, 0.4, 0.04, 0.04, 0.004, 0.004])
 
 
+def test_steps_fall_within_an_epoch_at_the_nearest_step() -> None:
+    rate = steps(0.4, (0.6, 0.8), steps_per_epoch=4)
+    assert [rate(step) for step in range(4)] == pytest.approx([0.4, 0.4, 0.04, 0.004])
+
+
 def test_a_cosine_ends_at_its_last_rate() -> None:
     rate = warmup_cosine(2e-4, 100, 10, warmup_epochs=5, decay_per="step", last=1e-6)
     assert rate(0) == pytest.approx(2e-4 / 50)

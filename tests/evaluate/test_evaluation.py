@@ -102,9 +102,47 @@ def test_more_seeds_go_on_with_the_first(weights: Path, images: Path, out: Path,
     seeds = []
     task = evaluation.TASKS[evaluation.protocols.Knn]
     monkeypatch.setitem(evaluation.TASKS, evaluation.protocols.Knn, lambda job: seeds.append(job.seed) or task(job))
-    assert evaluate(KNN, weights, images, out) == 0
-    assert evaluate(KNN, weights, images, out, "--seeds", 3) == 0
+    source = "random:resnet10t"
+    assert evaluate(KNN, source, images, out, "--image-size", 32) == 0
+    assert evaluate(KNN, source, images, out, "--image-size", 32, "--seeds", 3) == 0
     assert seeds == [0, 1, 2]
+
+
+def test_what_nothing_is_drawn_for_is_done_once(
+    weights: Path, images: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(KNN, weights, images, out, "--seeds", 3) == 0
+    found = read(out / "results.json")
+    assert len(found["seeds"]) == 1 and found["std"] == {} and found["deterministic"]
+    shown = capsys.readouterr().out
+    assert "deterministic" in shown and "±" not in shown
+
+
+def test_the_split_is_drawn_anew_with_each_seed(weights: Path, images: Path, out: Path, tmp_path: Path) -> None:
+    given = ("--split", "auto", "--val-share", 0.5)
+    assert evaluate(KNN, weights, images / "train", out, *given, "--seeds", 2) == 0
+    found = read(out / "results.json")
+    assert len({seed["data"] for seed in found["seeds"]}) == 2 and not found["deterministic"]
+    assert evaluate(KNN, weights, images / "train", tmp_path / "alone", *given, "--seed", 1) == 0
+    alone = read(tmp_path / "alone" / "results.json")["seeds"][0]
+    assert all(alone[part] == found["seeds"][1][part] for part in ("data", "metrics"))
+
+
+def test_few_images_and_all_files_are_said(
+    weights: Path, images: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate("linear-moco", (weights, weights), images, out, "--epochs", 1) == 0
+    shown = re.sub(r"\s", "", capsys.readouterr().out)  # as if no line were too long
+    told = "batch 4,096 is more than the 12 images: 1 step an epoch."
+    assert told in (out / "table.md").read_text() and told in (out / "page.html").read_text()
+    labels = [row["weights"] for row in read(out / "table.json")]
+    assert ",".join(labels) + ":batch4,096ismorethan" in shown
+    training = read(out / labels[0] / "results.json")["seeds"][0]["training"]
+    assert training == {"images": 12, "batch_size": 12, "steps_per_epoch": 1}
+    listed = shown.split(":")[-1].split(",")
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    written = {name for name in written if "seed-0" not in name and name != ".lock"}
+    assert sorted(listed) == sorted(written)
 
 
 def test_an_image_that_cannot_be_read_is_named_for_every_seed(
@@ -112,10 +150,11 @@ def test_an_image_that_cannot_be_read_is_named_for_every_seed(
 ) -> None:
     broken = shutil.copytree(images, tmp_path / "broken")
     (broken / "val" / "ant" / "000.png").write_bytes(b"no image")
-    assert evaluate(KNN, weights, broken, out, "--seeds", 2) == 0
+    assert evaluate("linear-fast", weights, broken, out, "--seeds", 2) == 0
+    assert "1 of 6 images of val left out" in (out / "table.md").read_text()
     for seed in read(out / "results.json")["seeds"]:
         assert [Path(skip["path"]).name for skip in seed["skipped"]] == ["000.png"]
-        assert sum(map(sum, seed["metrics"]["confusion"])) == 5
+        assert sum(map(sum, seed["metrics"]["confusion"])) == seed["images_of_val"] == 5
 
 
 # -- numbers that flags change

@@ -149,7 +149,7 @@ def test_parts_of_64_images_are_as_batches_of_their_own(tmp_path: Path) -> None:
     job = little.job(task, little.subject(ENCODER), classes(), tmp_path)
     together = finetune.classifier(job, task, 3).train()
     alone = finetune.classifier(job, replace(task, bn_images=None), 3).train()
-    assert finetune.bn_groups(task) == 2 and finetune.bn_groups(replace(task, batch_size=256)) == 4
+    assert training.bn_groups(task) == 2 and training.bn_groups(replace(task, batch_size=256)) == 4
     pixels = torch.randn(128, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     first, second = pixels.split(64)
     found = together.encoder(pixels)

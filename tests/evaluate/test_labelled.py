@@ -93,7 +93,9 @@ def test_the_digest_is_of_names_targets_and_classes() -> None:
 
     first = of(["1", "2"], [0, 1], ("a", "b"))
     names = hashlib.sha256(b"1\x002").hexdigest()
-    assert first == hashlib.sha256(names.encode() + struct.pack("<2q", 0, 1) + b"a\0b").hexdigest()
+    nothing = hashlib.sha256(struct.pack("<4q", 0, 0, 0, 0)).hexdigest()  # sizes and contents of no files
+    expected = names.encode() + struct.pack("<2q", 0, 1) + b"a\0b" + nothing.encode()
+    assert first == hashlib.sha256(expected).hexdigest()
     others = [
         of(["1", "3"], [0, 1], ("a", "b")),
         of(["1", "2"], [1, 1], ("a", "b")),

@@ -60,7 +60,14 @@ VERSIONS = {"lewel": "0.1.0", "torch": "2.15.0"}
 
 
 def a_result(label: str = "mine", protocol: str = "knn-k20-t0.07", seeds: int = 1, **metrics: Any) -> Result:
-    facts = {"name": protocol, "source": "a paper", "lr": 0.4, "weight_decay": 0.0, "digest": f"p-{protocol}"}
+    facts = {
+        "name": protocol,
+        "source": "a paper",
+        "lr": 0.4,
+        "weight_decay": 0.0,
+        "image_size": 64,
+        "digest": f"p-{protocol}",
+    }
     weights = {"source": f"runs/{label}", "architecture": "resnet18", "stem": "small", "digest": "w", "notes": ["MIT"]}
     data = {
         "data": "/data/birds",
@@ -69,7 +76,9 @@ def a_result(label: str = "mine", protocol: str = "knn-k20-t0.07", seeds: int = 
         "val": {"images": 12, "digest": "v"},
     }
     std = {name: 0.25 for name, value in metrics.items() if isinstance(value, float)} if seeds > 1 else {}
-    runs = tuple(Run(seed, f"digest-{seed}", data, metrics, 30.0, "fp32", "cpu", [], VERSIONS) for seed in range(seeds))
+    runs = tuple(
+        Run(seed, f"digest-{seed}", data, metrics, 30.0, "fp32", "cpu", [], VERSIONS, 12, {}) for seed in range(seeds)
+    )
     return Result(label, facts, weights, metrics, std, runs)
 
 
@@ -98,8 +107,16 @@ def record(directory: Path, name: str, values: list[float | None]) -> None:
 def test_the_table(tmp_path: Path) -> None:
     first = a_result("random", seeds=3, top1=20.0, top5=71.0, best_of_grid_top1=21.0)
     read = written(tmp_path, first, a_result("mine", seeds=3, top1=47.123, best_of_grid_top1=47.5))
-    assert read.row("random")[3:] == ["20.00 ± 0.25", "71.00 ± 0.25", "21.00 ± 0.25", "3", "90 s"]
-    assert read.row("mine")[1:-1] == ["resnet18, small stem", "knn-k20-t0.07", "47.12 ± 0.25", "", "47.50 ± 0.25", "3"]
+    assert read.row("random")[4:] == ["20.00 ± 0.25", "71.00 ± 0.25", "21.00 ± 0.25", "3", "90 s"]
+    assert read.row("mine")[1:-1] == [
+        "resnet18, small stem",
+        "knn-k20-t0.07",
+        "64",
+        "47.12 ± 0.25",
+        "",
+        "47.50 ± 0.25",
+        "3",
+    ]
     assert len(read.of("span", "best")) == 3
     for words in ("knn-k20-t0.07 on birds", "5,000 images of train, 12 images of val, 3 classes", "digest-2", "MIT"):
         assert words in read.text
@@ -241,7 +258,7 @@ def test_skipped_images_are_named(tmp_path: Path) -> None:
     skipped = [{"path": f"val/{number}.jpg", "reason": "truncated"} for number in range(12)]
     run = Run(**{**vars(result.runs[0]), "skipped": skipped})
     read = written(tmp_path, Result(**{**vars(result), "runs": (run,)}))
-    assert "12 images could not be read" in read.text and "the first 10" in read.text
+    assert "mine: 12 images of train left out: they could not be read." in read.text and "the first 10" in read.text
     assert "val/9.jpg" in read.text and "val/10.jpg" not in read.text
 
 
@@ -251,7 +268,7 @@ def test_nothing_becomes_markup_or_asks_the_network(tmp_path: Path) -> None:
     metrics = of_classes(COUNTS, names, top1=40.0, **{EVIL: 3.0})  # pyright: ignore[reportArgumentType]
     result = a_result(protocol=EVIL, **metrics)
     data = {"data": f"/{EVIL}", EVIL: EVIL, "train": {"digest": EVIL, EVIL: EVIL}}
-    run = Run(0, EVIL, data, metrics, 1.0, EVIL, EVIL, [{"path": EVIL, "reason": EVIL}], {EVIL: EVIL})
+    run = Run(0, EVIL, data, metrics, 1.0, EVIL, EVIL, [{"path": EVIL, "reason": EVIL}], {EVIL: EVIL}, 1, {})
     weights = {"architecture": EVIL, "stem": EVIL, "digest": EVIL, "notes": [EVIL], EVIL: [EVIL]}
     read = written(tmp_path, Result(EVIL, result.protocol | {EVIL: EVIL, "source": EVIL}, weights, metrics, {}, (run,)))
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in read.tags}
@@ -270,6 +287,6 @@ def test_a_fit_that_did_not_end_is_told(tmp_path: Path) -> None:
 
 
 def test_the_least_that_there_can_be(tmp_path: Path) -> None:
-    run = Run(0, "w", {}, {"top1": 50.0}, 4000.0, "fp32", "cpu", [], VERSIONS)
+    run = Run(0, "w", {}, {"top1": 50.0}, 4000.0, "fp32", "cpu", [], VERSIONS, 4, {})
     read = written(tmp_path, Result("x", {"name": "p", "digest": "p"}, {"digest": "w"}, {"top1": 50.0}, {}, (run,)))
-    assert read.row("x") == ["x", "", "p", "50.00", "1", "67 min"]
+    assert read.row("x") == ["x", "", "p", "", "50.00", "1", "67 min"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 
 import pytest
 
 from lewel.errors import UserError
-from lewel.evaluate import protocols
+from lewel.evaluate import protocols, training
 from lewel.evaluate.protocols import PROTOCOLS, Changes, Finetune, Linear, at_size, get
 
 
@@ -31,7 +33,7 @@ def test_the_published_numbers():
 def test_unchanged_numbers_keep_the_name_and_the_digest(name):
     changes = Changes(fraction=0.1) if name == "semi" else Changes()
     protocol = get(name, changes)
-    assert not protocol.changes
+    assert protocol.changes == (("fraction=0.1",) if name == "semi" else ())
     if name != "semi":
         assert protocol.facts() == PROTOCOLS[name].facts()
 
@@ -41,7 +43,8 @@ def test_unchanged_numbers_keep_the_name_and_the_digest(name):
     [
         (Changes(epochs=5), "linear-byol[epochs=5]"),
         (Changes(lr=0.4, epochs=50), "linear-byol"),
-        (Changes(batch_size=64), "linear-byol[batch_size=64]"),
+        (Changes(batch_size=64), "linear-byol[batch_size=64,lr=0.1]"),
+        (Changes(batch_size=64, lr=0.4), "linear-byol[batch_size=64,lr=0.4]"),
         (Changes(precision="bf16"), "linear-byol[precision=bf16]"),
         (Changes(lr=0.1, weight_decay=1e-4), "linear-byol[lr=0.1,weight_decay=0.0001]"),
     ],
@@ -69,12 +72,30 @@ def test_milestones_and_rates_follow():
     task = get("semi-10", Changes(epochs=10, batch_size=64)).task
     assert isinstance(task, Finetune)
     assert (task.milestones, task.lr, task.lr_encoder) == ((6, 8), 0.025, 0.0025)
+    assert get("semi-10", Changes(batch_size=64)).name == "semi-10[batch_size=64,lr=0.025,lr_encoder=0.0025]"
     given = get("semi-10", Changes(batch_size=64, lr=0.1)).task
     assert isinstance(given, Finetune)
     assert (given.lr, given.lr_encoder) == (0.1, 0.0025)
     faces = get("faces-expression", Changes(epochs=20)).task
     assert isinstance(faces, Finetune)
     assert faces.warmup_epochs == 1
+
+
+def test_the_last_rate_follows_the_first():
+    task = get("faces-expression", Changes(batch_size=64)).task
+    assert isinstance(task, Finetune)
+    assert (task.lr, task.lr_encoder, task.lr_last) == pytest.approx((5e-5, 5e-5, 2.5e-7))
+    assert get("faces-expression", Changes(batch_size=64)).name.endswith("[batch_size=64,lr=5e-05,lr_encoder=5e-05]")
+    assert get("linear-moco", Changes(batch_size=1024)).name == "linear-moco[batch_size=1024,lr=0.8]"
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4])
+def test_the_two_falls_stay_apart_however_short_the_training(epochs):
+    """At three and four fifths of it, in steps."""
+    task = get("linear-byol", Changes(epochs=epochs)).task
+    rate = training.schedule(task, 10)
+    rates = [rate(step) for step in range(10 * epochs)]
+    assert [rates.count(value) for value in dict.fromkeys(rates)] == [6 * epochs, 2 * epochs, 2 * epochs]
 
 
 def test_the_size_is_asked_for_or_the_weights_or_the_protocols():
@@ -87,7 +108,9 @@ def test_the_size_is_asked_for_or_the_weights_or_the_protocols():
 
 
 def test_semi_is_named_after_its_share():
-    assert get("semi", Changes(fraction=0.05)).name == "semi-5"
+    for share in (0.01, 0.05, 0.1, 1.0):
+        assert get("semi", Changes(fraction=share)).name == f"semi[fraction={share:g}]"
+    assert get("semi", Changes(fraction=0.1)).facts()["digest"] != PROTOCOLS["semi-10"].facts()["digest"]
 
 
 @pytest.mark.parametrize(
@@ -98,10 +121,24 @@ def test_semi_is_named_after_its_share():
         ("knn-k20-t0.07", Changes(lr_encoder=1.0), "--lr-encoder 1.0: knn-k20-t0.07 has no such number"),
         ("linear-byol", Changes(epochs=0), "--epochs 0: must be more than 0"),
         ("semi-1", Changes(fraction=0.1), "--fraction 0.1: semi-1 says its share itself"),
-        ("semi", Changes(), "semi needs the share of the labels: --fraction"),
-        ("semi", Changes(fraction=1.5), "at most 1; 1.5 is given"),
+        (
+            "linear",
+            Changes(),
+            "no task 'linear'; did you mean linear-fast, linear-byol, linear-moco, linear-simsiam or ",
+        ),
+        (
+            "knn",
+            Changes(),
+            "no task 'knn'; did you mean knn-k20-t0.07 or knn-k200-t0.07? `lewel evaluate --list` lists",
+        ),
+        ("xyzzy", Changes(), "no task 'xyzzy'; `lewel evaluate --list` lists all"),
+        ("linear-byol", Changes(lr=math.inf), "--lr inf: must be more than 0, and finite"),
+        ("linear-byol", Changes(lr=math.nan), "--lr nan: must be more than 0, and finite"),
+        ("linear-byol", Changes(weight_decay=math.inf), "--weight-decay inf: must be 0 or more, and finite"),
+        ("semi", Changes(), "semi needs --fraction, the share of the labels"),
+        ("semi", Changes(fraction=1.5), "--fraction 1.5: must be at most 1"),
     ],
 )
 def test_what_does_not_fit_is_said(name, changes, message):
-    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+    with pytest.raises(UserError, match=re.escape(message)):
         protocols.get(name, changes)

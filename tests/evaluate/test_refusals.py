@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -15,10 +16,12 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from little import KNN, evaluate, read, told
+from little import KNN, SHORT, evaluate, read, told
 from PIL import Image
 
 from command import lewel
+from lewel.engine import precision
+from lewel.evaluate import evaluation
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -62,6 +65,53 @@ def test_rows_of_a_table_are_of_one_evaluation(
     assert evaluate(KNN, weights, images, out) == 2
     assert evaluate(KNN, (weights, *others), images, out) == 0
     assert [row["weights"] for row in read(out / "table.json")] == ["mine", "1", "2"]
+
+
+def test_other_images_under_the_same_names_are_other_data(
+    weights: Path, images: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(KNN, weights, images, out) == 0
+    others = shutil.copytree(images, tmp_path / "others")
+    Image.new("RGB", (32, 32), "red").save(others / "train" / "bee" / "004.png")
+    capsys.readouterr()
+    assert evaluate(KNN, weights, others, out) == 2
+    assert "is of other data;" in told(capsys)
+
+
+def test_a_finished_job_keeps_the_facts_it_was_done_with(
+    weights: Path, images: Path, out: Path, tmp_path: Path
+) -> None:
+    assert evaluate(KNN, weights, images, out) == 0
+    before = read(out / "results.json")
+    assert evaluate(KNN, weights, shutil.copytree(images, tmp_path / "moved"), out) == 0
+    assert read(out / "results.json") == before and before["data"]["data"] == str(images)
+
+
+def test_precision_and_normalisation_are_part_of_a_job(
+    weights: Path, images: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(precision, "hardware_bf16", lambda _: True)
+    assert evaluate("faces-expression", weights, images, out, *SHORT) == 0
+    monkeypatch.setattr(precision, "hardware_bf16", lambda _: False)
+    capsys.readouterr()
+    assert evaluate("faces-expression", weights, images, out, *SHORT) == 2
+    assert "is of other precision;" in told(capsys)
+    assert evaluate(KNN, weights, images, tmp_path / "knn") == 0
+    opened = evaluation.open_subject
+    monkeypatch.setattr(evaluation, "open_subject", lambda *a: dataclasses.replace(opened(*a), mean=(0.5, 0.5, 0.5)))
+    capsys.readouterr()
+    assert evaluate(KNN, weights, images, tmp_path / "knn") == 2
+    assert "is of other normalisation;" in told(capsys)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"identity": 3}'])
+def test_a_damaged_job_is_said(
+    content: str, weights: Path, images: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out / "seed-0").mkdir(parents=True)
+    (out / "seed-0" / "job.json").write_text(content)
+    assert evaluate(KNN, weights, images, out) == 2
+    assert told(capsys).startswith(f"lewel: --out: {out / 'seed-0' / 'job.json'} is damaged; delete")
 
 
 def test_what_never_came_to_a_checkpoint_is_no_obstacle(weights: Path, images: Path, out: Path) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from lewel.evaluate import results
 from lewel.evaluate.results import Result, Run, summarise
@@ -31,12 +27,23 @@ class Facts:
 def a_run(seed: int, **metrics: Any) -> Run:
     data = {"data": "images", "train": {"images": 8, "digest": "t"}, "val": {"images": 4, "digest": "v"}}
     return Run(
-        seed, f"w{seed}", data, metrics, 1.5, "fp32", "cpu", [{"path": "a.jpg", "reason": "empty"}], results.versions()
+        seed,
+        f"w{seed}",
+        data,
+        metrics,
+        1.5,
+        "fp32",
+        "cpu",
+        [{"path": "a.jpg", "reason": "empty"}],
+        results.versions(),
+        3,
+        {},
     )
 
 
-def a_result(*runs: Run, label: str = "mine", protocol: str = "knn-k20-t0.07") -> Result:
-    return summarise(label, Facts(name=protocol, digest="p"), Facts(architecture="resnet18", digest="w"), runs)
+def a_result(*runs: Run, label: str = "mine", protocol: str = "knn-k20-t0.07", deterministic: bool = False) -> Result:
+    facts = Facts(name=protocol, image_size=64, digest="p")
+    return summarise(label, facts, Facts(architecture="resnet18", digest="w"), runs, deterministic)
 
 
 def strict(text: str | bytes) -> Any:
@@ -93,7 +100,7 @@ def test_results_json_holds_everything(tmp_path: Path) -> None:
     results.write(tmp_path, a_result(*runs))
     text = (tmp_path / "results.json").read_text()
     read = strict(text)
-    assert {"protocol", "weights", "data", "metrics", "std", "seeds", "versions"} == set(read)
+    assert {"protocol", "weights", "data", "metrics", "std", "deterministic", "seeds", "versions"} == set(read)
     assert read["metrics"] == {"top1": 50.5, "confusion": [[3, 1], [0.5, 4]], "per_class": {"a": None}}
     assert read["std"] == {"top1": pytest.approx(math.sqrt(0.5), abs=1e-15)}
     for run, seed in zip(runs, read["seeds"], strict=True):
@@ -116,57 +123,3 @@ def test_the_datas_digest_is_of_its_parts_wherever_they_lie() -> None:
     expected = hashlib.sha256(b'{"train": "t", "val": "v"}').hexdigest()
     assert results.data_digest(facts) == results.data_digest({**facts, "data": "/b"}) == expected
     assert results.data_digest({**facts, "subset": {"digest": "s"}}) != expected
-
-
-@pytest.fixture
-def tables(tmp_path: Path) -> Path:
-    first = a_result(
-        a_run(0, top1=1 / 3, decay=3e-4), a_run(1, top1=2 / 3, decay=3e-4), label="a|b\nc <i>", protocol="x[epochs=5]"
-    )
-    results.write_tables(tmp_path, [first, a_result(a_run(0, top1=60.0, top5=99.0, per_class={"a": 1.0}))])
-    return tmp_path
-
-
-def test_markdown(tables: Path) -> None:
-    """No name can add a cell or a line, or become HTML."""
-    lines = (tables / "table.md").read_text().splitlines()
-    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    assert rows == [
-        ["weights", "protocol", "top-1", "decay", "top-5", "seeds"],
-        ["---", "---", "---:", "---:", "---:", "---:"],
-        [r"a\|b c &lt;i>", "x[epochs=5]", "0.50 ± 0.24", "0.0003 ± 0", "", "2"],
-        ["mine", "knn-k20-t0.07", "60.00", "", "99.00", "1"],
-    ]
-
-
-def test_csv_and_json_are_exact(tables: Path) -> None:
-    rows = strict((tables / "table.json").read_text())
-    assert rows[0]["top1"] == 0.5 and rows[0]["top1_std"] == pytest.approx(math.sqrt(1 / 18), abs=1e-15)
-    assert rows[1] == {
-        "weights": "mine",
-        "protocol": "knn-k20-t0.07",
-        "seeds": 1,
-        "top1": 60.0,
-        "top5": 99.0,
-        "weights_digest": "w",
-        "protocol_digest": "p",
-    }
-    with open(tables / "table.csv", newline="") as file:
-        read = list(csv.DictReader(file))
-    for row, found in zip(rows, read, strict=True):
-        assert {name: text for name, text in found.items() if text} == {name: str(v) for name, v in row.items()}
-
-
-def test_the_screen_shows_brackets() -> None:
-    """They say what was changed in a protocol; rich would take them for its markup."""
-    output = io.StringIO()
-    console = Console(file=output, width=60)
-    found = [a_result(a_run(0, top1=1.0, top5=5.0), protocol="linear[epochs=5]", label=label) for label in ("a", "b")]
-    console.print(results.table(found))
-    lines = [line.strip() for line in output.getvalue().splitlines()]
-    assert lines[0] == "linear[epochs=5]" and [line.split() for line in lines[-2:]] == [
-        ["a", "1.00", "5.00", "1"],
-        ["b", "1.00", "5.00", "1"],
-    ]
-    console.print(results.table([*found, a_result(a_run(0, top1=1.0), protocol="linear[lr=1]")]))
-    assert "linear[lr=1]" in output.getvalue()

@@ -13,9 +13,10 @@ import little
 import numpy as np
 import pytest
 
-from lewel.engine import loop
+from lewel.engine import files, loop
 from lewel.engine.loop import Step
 from lewel.engine.signals import Interrupted
+from lewel.errors import UserError
 from lewel.evaluate import finetune, linear, training
 from lewel.evaluate.job import Job
 from lewel.evaluate.job import Task as Evaluate
@@ -158,3 +159,22 @@ def test_rates_are_the_protocols_step_by_step() -> None:
     rate = training.schedule(warm, 10)
     assert [rate(step) for step in (0, 4, 9, 10, 20)] == pytest.approx([2e-5, 1e-4, 2e-4, 2e-4, 1.005e-4])
     assert rate(29) == pytest.approx(1e-6 + 1.99e-4 * (1 - 0.98768834) / 2)
+
+
+def test_errors_name_the_flag_of_an_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = job(LINEAR, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        stop_after(6, crash, False, patch)
+        done(given)
+    for state in tmp_path.glob("checkpoints/step-*/state.json"):
+        state.write_text("")
+    with pytest.raises(UserError, match=r"restore one, or choose another --out$"):
+        done(given)
+    other = job(LINEAR, tmp_path / "other")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "replace", full)
+    with pytest.raises(UserError, match=r"or choose another --out$"):
+        done(other)

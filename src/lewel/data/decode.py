@@ -13,7 +13,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import BinaryIO, TypeVar
 
@@ -63,6 +63,11 @@ def printable(path: str | os.PathLike[str]) -> str:
     """The path as one line of valid UTF-8: bytes that are not UTF-8, and control characters, as backslash escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first of the names, printable, for a message: "a, b, c, ..."."""
+    return ", ".join(map(printable, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def decode(path: str | os.PathLike[str], content: bytes | None = None) -> Image.Image:

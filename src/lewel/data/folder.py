@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Int64
 from PIL import Image
 
 from lewel.data.decode import decode, printable, rgbx
@@ -60,6 +62,28 @@ class Files:
 
     def digest(self) -> str:
         return self.names.digest()
+
+    def sizes(self, indices: np.ndarray) -> Int64[np.ndarray, " chosen"]:
+        """Bytes of the files; 0 for one that is not there."""
+        return np.array([_size(self.file(index)) for index in indices.tolist()], np.int64)
+
+    def crcs(self, indices: np.ndarray) -> Int64[np.ndarray, " chosen"]:
+        """CRC-32 of the files' bytes; 0 for one that cannot be read."""
+        return np.array([_crc(self.file(index)) for index in indices.tolist()], np.int64)
+
+
+def _size(file: str) -> int:
+    try:
+        return os.stat(file).st_size
+    except OSError:
+        return 0
+
+
+def _crc(file: str) -> int:
+    try:
+        return zlib.crc32(Path(file).read_bytes()) if os.path.isfile(file) else 0  # a pipe would not end
+    except OSError:
+        return 0
 
 
 def is_divided(root: Path) -> bool:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from threading import Lock
 
 import numpy as np
+from jaxtyping import Int64
 from PIL import Image
 
 from lewel.data import remote
@@ -94,6 +95,14 @@ class Shards:
 
     def digest(self) -> str:
         return self.names.digest()
+
+    def sizes(self, indices: np.ndarray) -> Int64[np.ndarray, " chosen"]:
+        """Bytes of the images' files, as they were packed."""
+        return self.layout.size[indices].astype(np.int64)
+
+    def crcs(self, indices: np.ndarray) -> Int64[np.ndarray, " chosen"]:
+        """CRC-32 of the files' bytes, as they were packed; what is read must have it."""
+        return self.layout.crc[indices].astype(np.int64)
 
     def check(self) -> Shards:
         """Itself. Raises UserError for a shard that is missing or has not the size that it was written with."""

@@ -25,8 +25,8 @@ class Record:
     Open it on process 0; on others it takes rows and writes nothing.
     """
 
-    def __init__(self, run: Path):
-        self.path = run / "metrics.jsonl"
+    def __init__(self, run: Path, flag: str = "--run"):
+        self.path, self.flag = run / "metrics.jsonl", flag
         self.rows: list[dict[str, Any]] = []
         self._open, self._events = False, cast(Any, None)
 
@@ -40,7 +40,9 @@ class Record:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             files.replace(self.path, "".join(map(_line, self.rows)).encode())
         except OSError as error:
-            raise UserError(f"{self.path} not written: {error.strerror}; make room, or choose another --run") from error
+            raise UserError(
+                f"{self.path} not written: {error.strerror}; make room, or choose another {self.flag}"
+            ) from error
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter  # slow to import, and only in training
 

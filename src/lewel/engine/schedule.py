@@ -40,10 +40,14 @@ def warmup_cosine(
     return rate
 
 
-def steps(lr: float, milestones: Sequence[int], steps_per_epoch: int, factor: float = 0.1) -> Schedule:
-    """`lr`, times `factor` from each of the milestones (epochs, from 0) on; returns step (from 0) -> rate."""
+def steps(lr: float, milestones: Sequence[float], steps_per_epoch: int, factor: float = 0.1) -> Schedule:
+    """`lr`, times `factor` from each of the milestones on (epochs, from 0, or fractions: the nearest step).
+
+    Returns step (from 0) -> rate.
+    """
+    falls = [round(milestone * steps_per_epoch) for milestone in milestones]
 
     def rate(step: int) -> float:
-        return lr * factor ** sum(step // steps_per_epoch >= milestone for milestone in milestones)
+        return lr * factor ** sum(step >= fall for fall in falls)
 
     return rate

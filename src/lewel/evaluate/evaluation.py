@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 
 from lewel import parallel
@@ -27,10 +28,23 @@ from lewel.engine import files, precision
 from lewel.engine.loop import place
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
-from lewel.evaluate import finetune, knn, labelled, linear, linear_fast, page, protocols, results, subset, training
+from lewel.evaluate import (
+    finetune,
+    knn,
+    labelled,
+    linear,
+    linear_fast,
+    page,
+    protocols,
+    results,
+    subset,
+    tables,
+    training,
+)
 from lewel.evaluate.job import Job, Task
-from lewel.evaluate.parts import Divided
-from lewel.evaluate.protocols import Changes, Finetune, Protocol
+from lewel.evaluate.parts import Divided, Labelled
+from lewel.evaluate.protocols import Changes, Finetune, Knn, Protocol
+from lewel.evaluate.remarks import remarks
 from lewel.evaluate.results import Result, Run
 from lewel.evaluate.subject import Subject, labels, open_subject
 from lewel.shapes import Skip
@@ -44,8 +58,15 @@ TASKS: dict[type, Task] = {
 JOB = "job.json"
 
 
-def evaluate(name: str, options: Evaluation, changes: Changes, console: Console | None = None) -> list[Result]:
-    """Run the task `name`, or go on with it; returns a result for each of options.weights.
+class Evaluated(NamedTuple):
+    """A result for each of the weights, and the files that were written: those to look at."""
+
+    results: list[Result]
+    files: list[Path]
+
+
+def evaluate(name: str, options: Evaluation, changes: Changes, console: Console | None = None) -> Evaluated:
+    """Run the task `name`, or go on with it.
 
     Raises UserError for what does not fit, before anything is written; Interrupted when asked to stop.
     """
@@ -53,21 +74,18 @@ def evaluate(name: str, options: Evaluation, changes: Changes, console: Console 
     _check(options, protocol)
     on = precision.device(options.device)
     how = precision.choose("auto" if protocol.precision == "mixed" else protocol.precision, on)
-    data = labelled.open_divided(options.data, options.split, options.group_by, options.val_share, options.seed)
-    _check_targets(protocol, data)
-    seeds = range(options.seed, options.seed + options.seeds)
+    parts = _parts(options, protocol)
     workers = default_workers(on) if options.workers is None else options.workers
-    parts = {seed: _part(options, protocol, data, seed) for seed in seeds}
     shared = _Shared(parts, how, workers, console or Console(stderr=True))
     out = Path(options.out)
     entries = _entries(options, protocol, changes.image_size, out)
-    _check_out(out, entries, parts[options.seed], options.seed)
+    _check_out(out, entries, parts[options.seed], options.seed, how)
     with ExitStack() as opened:
         _take(out, opened)
         found = [shared.result(entry) for entry in entries]
-        results.write_tables(out, found)
-        page.write(out, found)
-    return found
+        written = [results.write(entry.directory, each) for entry, each in zip(entries, found, strict=True)]
+        written += [*tables.write(out, found), *page.write(out, found)]
+    return Evaluated(found, written)
 
 
 class _Entry(NamedTuple):
@@ -96,6 +114,21 @@ def _entries(options: Evaluation, protocol: Protocol, image_size: int | None, ou
     return found
 
 
+def _parts(options: Evaluation, protocol: Protocol) -> dict[int, Divided]:
+    """The data of each seed: --split auto is drawn anew, and so is a share of the labels."""
+
+    def opened(seed: int) -> Divided:
+        return labelled.open_divided(options.data, options.split, options.group_by, options.val_share, seed)
+
+    data, parts = opened(options.seed), dict[int, Divided]()
+    _check_targets(protocol, data)
+    for seed in range(options.seed, options.seed + options.seeds):
+        if options.split == "auto" and seed != options.seed:
+            data = opened(seed)
+        parts[seed] = _part(options, protocol, data, seed)
+    return parts
+
+
 def _part(options: Evaluation, protocol: Protocol, data: Divided, seed: int) -> Divided:
     """The data with the share of the training images that the protocol takes."""
     task = protocol.task
@@ -121,19 +154,23 @@ class _Shared:
         told = f"{entry.protocol.name} on {entry.label}: {entry.subject.name}"
         self.console.print(told, highlight=False, markup=False)
         runs, known, subject = [], {}, entry.subject
-        for seed in self.parts:
+        deterministic = self._is_deterministic(entry)
+        for seed in [*self.parts][:1] if deterministic else self.parts:
             if runs:
                 subject = open_subject(entry.source, seed)  # random weights are others with another seed
                 if subject.digest != runs[-1].weights:
                     known.clear()
             runs.append(self._run(entry, subject, seed, known))
-        found = results.summarise(entry.label, entry.protocol, entry.subject, runs)
-        results.write(entry.directory, found)
-        return found
+        return results.summarise(entry.label, entry.protocol, entry.subject, runs, deterministic)
+
+    def _is_deterministic(self, entry: _Entry) -> bool:
+        """kNN of weights that were read on a split that is given: nothing is drawn."""
+        given = next(iter(self.parts.values())).facts["split"]["how"] == "given"
+        return isinstance(entry.protocol.task, Knn) and given and entry.subject.account.loaded > 0
 
     def _run(self, entry: _Entry, subject: Subject, seed: int, known: dict[Any, Any]) -> Run:
         data, directory, skipped = self.parts[seed], entry.directory / f"seed-{seed}", list[Skip]()
-        identity = _identity(entry.protocol, subject, data, seed)
+        identity = _identity(entry.protocol, subject, data, seed, self.precision)
         done = _done(directory, identity)
         if done is None:
             directory.mkdir(parents=True, exist_ok=True)
@@ -142,28 +179,43 @@ class _Shared:
             place(subject.features, how.device)
             job = Job(entry.protocol, subject, data, seed, directory, how, self.workers, self.console, skipped, known)
             began = time.perf_counter()
-            metrics = dict(TASKS[type(entry.protocol.task)](job))
+            with how.exact():
+                metrics = dict(TASKS[type(entry.protocol.task)](job))
             done = {
+                "data": data.facts,
                 "metrics": metrics,
                 "seconds": round(time.perf_counter() - began, 3),
                 "precision": how.name,
                 "device": str(how.device),
                 "skipped": [skip._asdict() for skip in skipped],
+                "measured": _measured(directory, data.val, skipped),
+                "training": training.facts(job.protocol.task, len(data.train)),
                 "versions": results.versions(),
             }
             files.replace(directory / JOB, results.as_json({"identity": identity, "done": done}))
         training.clear(directory)
-        return Run(seed, subject.digest, data.facts, **done)
+        return Run(seed, subject.digest, **done)
 
 
-def _identity(protocol: Protocol, subject: Subject, data: Divided, seed: int) -> dict[str, Any]:
-    """What decides a job's numbers."""
+def _identity(protocol: Protocol, subject: Subject, data: Divided, seed: int, how: Precision) -> dict[str, Any]:
+    """What decides a job's numbers. precision: as chosen; "mixed" is another on other hardware."""
     return {
         "protocol": protocol.facts()["digest"],
         "weights": subject.digest,
         "data": results.data_digest(data.facts),
         "seed": seed,
+        "precision": how.name,
+        "normalisation": [list(subject.mean), list(subject.std)],
     }
+
+
+def _measured(directory: Path, val: Labelled, skipped: Sequence[Skip]) -> int:
+    """Images of val that the numbers are over: those of the predictions where they are kept, else those not skipped."""
+    if (kept := directory / results.PREDICTIONS).is_file():
+        with np.load(kept) as arrays:
+            return len(arrays["images"])
+    paths = {skip.path for skip in skipped}
+    return len(val) - sum(val.images.path(index) in paths for index in range(len(val) if paths else 0))
 
 
 def _done(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -174,17 +226,20 @@ def _done(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     path = directory / JOB
     if not path.is_file():
         return None
-    found = json.loads(path.read_bytes())
-    other = [name for name, value in identity.items() if found["identity"].get(name) != value]
+    try:
+        found = json.loads(path.read_bytes())
+        other = [name for name, value in identity.items() if found["identity"].get(name) != value]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"--out: {path} is damaged; delete {directory}, or give another --out") from error
     if other and ("done" in found or any(directory.glob("checkpoints/step-*"))):
         raise UserError(f"--out: {directory} is of other {' and '.join(other)}; give another --out, or delete it")
     return None if other else found.get("done")
 
 
-def _check_out(out: Path, entries: Sequence[_Entry], data: Divided, seed: int) -> None:
+def _check_out(out: Path, entries: Sequence[_Entry], data: Divided, seed: int, how: Precision) -> None:
     """Raises UserError for a directory with jobs of another evaluation, before any of this one is done."""
     for entry in entries:
-        _done(entry.directory / f"seed-{seed}", _identity(entry.protocol, entry.subject, data, seed))
+        _done(entry.directory / f"seed-{seed}", _identity(entry.protocol, entry.subject, data, seed, how))
     there = {path.parent.parent for path in (*out.glob(f"seed-*/{JOB}"), *out.glob(f"*/seed-*/{JOB}"))}
     if others := sorted(map(str, there - {entry.directory for entry in entries})):
         raise UserError(
@@ -230,11 +285,11 @@ def _check_targets(protocol: Protocol, data: Divided) -> None:
         raise UserError(f"{protocol.base} needs classes; --data has attributes: take faces-attributes")
 
 
-def describe(found: Sequence[Result], out: str, console: Console) -> None:
-    """The table on the screen, the weights' notes, such as a licence, and what was written."""
-    console.print(results.table(found), highlight=False)
-    for result in found:
-        for note in result.weights["notes"]:
-            console.print(f"{result.label}: {note}", highlight=False, markup=False)
-    each = "in a folder each: results.json, confusion.png; " if len(found) > 1 else "results.json, "
-    console.print(f"in {out}: {each}table.md, table.csv, table.json, page.html", highlight=False, markup=False)
+def describe(evaluated: Evaluated, out: str, console: Console) -> None:
+    """The table on the screen, its remarks, the weights' notes, such as a licence, and what was written."""
+    found = evaluated.results
+    console.print(tables.table(found), highlight=False)
+    notes = [f"{result.label}: {note}" for result in found for note in result.weights["notes"]]
+    written = ", ".join(path.relative_to(out).as_posix() for path in evaluated.files)
+    for line in (*remarks(found), *notes, f"in {out}: {written}"):
+        console.print(line, highlight=False, markup=False)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lewel.data.decode import printable
+from lewel.data.decode import first_few, printable
 from lewel.data.folder import Files, find
 from lewel.data.names import Names
 from lewel.errors import UserError
@@ -61,7 +61,7 @@ def _celeba_of(root: Path, listed: Path, parted: Path, images: Path) -> Divided:
     files, attributes, values = _attributes(listed)
     partition = dict(_numbered(parted))
     if without := [file for file in files if file not in partition]:
-        raise UserError(f"{printable(parted)} has no partition of {len(without)} listed images: {_first(without)}")
+        raise UserError(f"{printable(parted)} has no partition of {len(without)} listed images: {first_few(without)}")
     parts = np.array([partition[file] for file in files])
     held = 2 if (parts == 2).any() else 1
 
@@ -114,9 +114,11 @@ def _raf_db(root: Path) -> Divided | None:
 def _raf_db_of(root: Path, listed: Path, images: Path) -> Divided:
     rows = _numbered(listed)
     if wrong := [row.file for row in rows if not 1 <= row.number <= len(RAF_DB)]:
-        raise UserError(f"{printable(listed)}: {len(wrong)} labels are not 1 to {len(RAF_DB)}: of {_first(wrong)}")
+        raise UserError(f"{printable(listed)}: {len(wrong)} labels are not 1 to {len(RAF_DB)}: of {first_few(wrong)}")
     if wrong := [row.file for row in rows if not row.file.startswith(("train_", "test_"))]:
-        raise UserError(f"{printable(listed)}: {len(wrong)} names begin with neither train_ nor test_: {_first(wrong)}")
+        raise UserError(
+            f"{printable(listed)}: {len(wrong)} names begin with neither train_ nor test_: {first_few(wrong)}"
+        )
 
     aligned = [Row("{}_aligned{}".format(*os.path.splitext(row.file)), row.number - 1) for row in rows]
     there = set(find(images))
@@ -166,7 +168,7 @@ def _from_arrays(part: Path) -> list[Row]:
     annotations = part / "annotations"
     labelled = {name.removesuffix(_END) for name in os.listdir(annotations) if name.endswith(_END)}
     if without := sorted(images.keys() - labelled):
-        raise UserError(f"{printable(annotations)}: {len(without)} images have no N{_END}: {_first(without)}")
+        raise UserError(f"{printable(annotations)}: {len(without)} images have no N{_END}: {first_few(without)}")
     stems = [*images, *sorted(labelled - images.keys())]
     chunks = [stems[first : first + _CHUNK] for first in range(0, len(stems), _CHUNK)]
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -221,7 +223,7 @@ def _expressions(images: Path, there: set[str], rows: Sequence[Row], names: tupl
 def _check_there(images: Path, there: set[str], files: Sequence[str]) -> None:
     if missing := [file for file in files if file not in there]:
         raise UserError(
-            f"{printable(images)}: {len(missing)} of {len(files)} listed images are not there: {_first(missing)}"
+            f"{printable(images)}: {len(missing)} of {len(files)} listed images are not there: {first_few(missing)}"
         )
 
 
@@ -229,7 +231,7 @@ def _numbered(listed: Path) -> list[Row]:
     """Rows of a file and a number."""
     rows = [line.split() for line in _lines(listed)]
     if wrong := [" ".join(row) for row in rows if len(row) != 2]:
-        raise UserError(f"{printable(listed)}: {len(wrong)} rows are not a file and a number: {_first(wrong)}")
+        raise UserError(f"{printable(listed)}: {len(wrong)} rows are not a file and a number: {first_few(wrong)}")
     return [Row(file, _number(value, listed, file)) for file, value in rows]
 
 
@@ -243,7 +245,3 @@ def _number(text: str, where: Path, file: str) -> int:
 def _lines(listed: Path) -> list[str]:
     text = os.fsdecode(listed.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     return [line for line in text.split("\n") if line.strip()]
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:3])) + (", ..." if len(names) > 3 else "")

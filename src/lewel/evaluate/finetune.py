@@ -36,7 +36,6 @@ from lewel.shapes import Batch
 
 HIDDEN = (512, 256)  # of the head for attributes
 DROPOUT = 0.2
-LEAST_FOR_BN = 2  # images in each of a batch's parts: of a single one a map of 1 x 1 has no variance
 TEST_BATCH = 256
 
 
@@ -66,7 +65,7 @@ def evaluate(job: Job) -> Values:
     torch.manual_seed(job.seed)
     module = classifier(job, task, len(train.names))
     place(module, job.precision.device)
-    groups = bn_groups(task)
+    groups = training.bn_groups(task)
     classes = train.targets if task.balanced else None
     order = Epochs(
         len(train),
@@ -74,7 +73,7 @@ def evaluate(job: Job) -> Values:
         task.epochs,
         job.seed,
         multiple=groups,
-        least=LEAST_FOR_BN * groups,
+        least=training.LEAST_FOR_BN * groups,
         classes=classes,
     )
     fit = training.Fit(
@@ -103,7 +102,7 @@ def classifier(job: Job, task: Finetune, outputs: int) -> Classifier:
     encoder = deepcopy(job.subject.encoder).requires_grad_(True)
     encoder.freeze_unused(job.protocol.image_size)
     head = make_head(job.subject.width, outputs, task)
-    module = batchnorm.convert(Classifier(encoder, head, task.multilabel), bn_groups(task))
+    module = batchnorm.convert(Classifier(encoder, head, task.multilabel), training.bn_groups(task))
     assert isinstance(module, Classifier)
     return module
 
@@ -131,13 +130,6 @@ def optimizer(module: Classifier, task: Finetune) -> torch.optim.Optimizer:
     if task.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=task.lr, weight_decay=task.weight_decay)
     return torch.optim.SGD(groups, lr=task.lr, momentum=task.momentum, weight_decay=task.weight_decay)
-
-
-def bn_groups(task: Finetune) -> int:
-    """Parts of a batch with statistics of their own; another batch size that has no such parts is one."""
-    if task.bn_images is None or task.batch_size % task.bn_images:
-        return 1
-    return task.batch_size // task.bn_images
 
 
 def _batches(job: Job, part: Labelled, order: Epochs | EvaluationOrder, augmented: bool) -> Generator[Batch]:

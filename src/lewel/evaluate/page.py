@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lewel.engine import files
-from lewel.evaluate import breakdown, confusion, curves, results
+from lewel.evaluate import breakdown, confusion, curves, tables
 from lewel.evaluate.baselines import baselines
+from lewel.evaluate.remarks import remarks
 from lewel.evaluate.results import TITLES, Result, Run
 from lewel.visualize import report, template
 from lewel.visualize.chart import number
@@ -35,6 +36,7 @@ class Row(NamedTuple):
     label: str
     architecture: str
     protocol: str
+    pixels: str
     cells: tuple[Cell, ...]
     seeds: str
     time: str
@@ -74,7 +76,7 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], pictures: Map
     """The page as text. directories: of each label, with its seeds' records.  pictures: confusion matrices to embed."""
     first = found[0]
     data = first.runs[0].data
-    columns = results.names(found)
+    columns = tables.names(found)
     return template.render(
         Path(__file__).with_name("page.html.j2"),
         title=f"{' and '.join(dict.fromkeys(r.protocol['name'] for r in found))} on {_data_name(data)}",
@@ -88,9 +90,10 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], pictures: Map
             (name, [_percent(values.get(column)) for column in columns])
             for name, values in baselines(first, directories[first.label])
         ],
-        warnings=warnings(found),
+        remarks=remarks(found),
         charts=curves.charts(directories, found),
         seeds=max(len(result.runs) for result in found),
+        deterministic=all(result.deterministic for result in found),
         grids=[each for each in map(breakdown.grid, found) if each is not None],
         parts=breakdown.parts(found),
         mistakes=[_mistakes(r, pictures[r.label], len(found) > 1) for r in found if r.label in pictures],
@@ -108,33 +111,15 @@ def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
             result.label,
             _architecture(result.weights),
             result.protocol["name"],
+            tables.pixels(result),
             tuple(
-                Cell(results.shown(result, name), result.numbers().get(name) == best.get(name, "")) for name in columns
+                Cell(tables.shown(result, name), result.numbers().get(name) == best.get(name, "")) for name in columns
             ),
-            str(len(result.runs)),
+            tables.seeds(result),
             _time(sum(run.seconds for run in result.runs)),
         )
         for result in found
     ]
-
-
-def warnings(found: Sequence[Result]) -> list[str]:
-    """What a reader who compares the rows must know."""
-    told = []
-    if len({result.protocol["digest"] for result in found}) > 1:
-        told.append("The rows are of different protocols: their numbers cannot be compared.")
-    if len({results.data_digest(run.data) for r in found for run in r.runs if run.seed == found[0].runs[0].seed}) > 1:
-        told.append("The rows are of different data: their numbers cannot be compared.")
-    if count := len({skip["path"] for result in found for run in result.runs for skip in run.skipped}):
-        told.append(
-            f"{count:,} {'image' if count == 1 else 'images'} could not be read: left out of val, replaced in training."
-        )
-    told += [
-        f"{result.label}: the regression was stopped before its end."
-        for result in found
-        if result.metrics.get("chosen", {}).get("converged", True) is not True
-    ]
-    return told
 
 
 def sections(found: Sequence[Result]) -> list[Section]:

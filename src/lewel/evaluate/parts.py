@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from lewel.data.decode import printable
+from lewel.data import sample
+from lewel.data.decode import first_few, printable
 from lewel.data.images import Source
 from lewel.errors import UserError
 
@@ -44,11 +45,13 @@ class Labelled:
         return replace(self, images=self.images.subset(indices), targets=self.targets[indices])
 
     def digest(self) -> str:
-        """sha256 of the images' names (pixels, of those that have none), the targets and the names of the classes."""
+        """sha256 of the images' names (pixels, of those that have none), the targets, the names of the classes, and a
+        sample of what is in the files (`data.sample`)."""
         little = self.targets.astype(self.targets.dtype.newbyteorder("<"))
         found = hashlib.sha256(self.images.digest().encode())
         found.update(little.tobytes())
         found.update("\0".join(self.names).encode())
+        found.update(sample.digest(self.images).encode())
         return found.hexdigest()
 
     def counts(self) -> np.ndarray:
@@ -109,8 +112,7 @@ def divided(data: str, train: Labelled, val: Labelled, split: dict[str, Any], **
 
 def missing_in_train(data: str, classes: list[str]) -> str:
     """What is said of classes that val has and train lacks."""
-    told = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
     return (
-        f"--data {data}: {len(classes)} classes of val are missing in train: {told}; nothing could learn them: "
-        "add images of them to train, or leave them out of val"
+        f"--data {data}: {len(classes)} classes of val are missing in train: {first_few(classes, 5)}; "
+        "nothing could learn them: add images of them to train, or leave them out of val"
     )

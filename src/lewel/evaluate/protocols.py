@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -47,7 +48,7 @@ class Linear:
     """Linear classifiers on a frozen encoder, the protocol's and a grid of others, all in one pass over the data.
 
     optimizer: "lars" adapts every tensor, with the rate outside the momentum buffer, as SimSiam's LARC does.
-    milestones: epochs at which the rate falls to a tenth; none: a cosine to 0, epoch by epoch.
+    milestones: epochs, or fractions of them, at which the rate falls to a tenth; none: a cosine to 0, epoch by epoch.
     rates, decays: the grid: factors of `lr`, and weight decays.
     """
 
@@ -55,7 +56,7 @@ class Linear:
     lr: float
     batch_size: int
     epochs: int
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[float, ...] = ()
     weight_decay: float = 0.0
     momentum: float = 0.9
     evaluate_every: int = 5  # epochs; the best evaluation is the result, as published
@@ -84,7 +85,7 @@ class Finetune:
     batch_size: int
     epochs: int
     weight_decay: float
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[float, ...] = ()
     warmup_epochs: int = 0
     lr_last: float = 0.0
     momentum: float = 0.9
@@ -236,19 +237,23 @@ PROTOCOLS: dict[str, Protocol] = {
 def get(name: str, changes: Changes = Changes()) -> Protocol:
     """The protocol with these numbers. Raises UserError: no such protocol, or a number that it does not have."""
     if name not in PROTOCOLS:
-        hint = nearest(name, PROTOCOLS)
-        raise UserError(f"there is no task {name!r}{hint or ''}; `lewel evaluate --list` lists all")
+        raise UserError(f"there is no task {name!r}{_meant(name)} `lewel evaluate --list` lists all")
     protocol = PROTOCOLS[name]
     given = {field: value for field, value in dataclasses.asdict(changes).items() if value is not None}
     _check(protocol, given)
-    task, told = _changed(protocol.task, {k: v for k, v in given.items() if k not in ("image_size", "precision")})
-    if name == "semi":
-        told = [each for each in told if not each.startswith("fraction")]
-        protocol = replace(protocol, base=f"semi-{100 * given['fraction']:g}")
+    task, told = _changed(protocol, {k: v for k, v in given.items() if k not in ("image_size", "precision")})
     precision = given.get("precision", protocol.precision)
     if precision != protocol.precision:
         told.append(f"precision={precision}")
     return replace(protocol, task=task, precision=precision, changes=tuple(told))
+
+
+def _meant(name: str) -> str:
+    """What is proposed for an unknown name: the names that begin so, else the nearest, else nothing."""
+    *others, last = [each for each in PROTOCOLS if name and each.startswith(name)] or [""]
+    if others:
+        return f"; did you mean {', '.join(others)} or {last}?"
+    return f"; did you mean {last}?" if last else nearest(name, PROTOCOLS) or ";"
 
 
 def at_size(protocol: Protocol, given: int | None, of_the_weights: int | None) -> Protocol:
@@ -265,31 +270,42 @@ def _check(protocol: Protocol, given: dict[str, Any]) -> None:
         flag = f"--{field.replace('_', '-')}"
         if field not in known:
             raise UserError(f"{flag} {value}: {protocol.base} has no such number; leave it out")
-        if field != "precision" and not value > 0 and not (field == "weight_decay" and value == 0):
-            raise UserError(f"{flag} {value}: must be more than 0")
+        if field == "precision":
+            continue
+        if not math.isfinite(value) or value < 0 or (value == 0 and field != "weight_decay"):
+            least = "0 or more" if field == "weight_decay" else "more than 0"
+            raise UserError(f"{flag} {value}: must be {least}{'' if math.isfinite(value) else ', and finite'}")
     if isinstance(protocol.task, Finetune) and given.get("batch_size") == 1:
         raise UserError("--batch-size 1: batch norm in train mode needs 2 images or more")
-    if "fraction" in given and protocol.base != "semi":
+    if protocol.base != "semi" and "fraction" in given:
         raise UserError(
             f"--fraction {given['fraction']:g}: {protocol.base} says its share itself; take `semi` for others"
         )
-    if protocol.base == "semi" and not 0 < given.get("fraction", 0) <= 1:
-        raise UserError(
-            f"semi needs the share of the labels: --fraction 0.05, at most 1; {given.get('fraction')} is given"
-        )
+    if protocol.base == "semi" and "fraction" not in given:
+        raise UserError("semi needs --fraction, the share of the labels: more than 0, at most 1, such as 0.05")
+    if given.get("fraction", 1) > 1:
+        raise UserError(f"--fraction {given['fraction']:g}: must be at most 1, all labels")
 
 
-def _changed(task: Task, given: dict[str, Any]) -> tuple[Task, list[str]]:
-    """The task with other numbers, those that follow from them included, and what was changed as text."""
-    own = dataclasses.asdict(task)
-    follow = {"lr", "lr_encoder"} if given.get("batch_size", own.get("batch_size")) != own.get("batch_size") else set()
-    given = {field: value for field, value in given.items() if value != own[field] or field in follow}
+def _changed(protocol: Protocol, given: dict[str, Any]) -> tuple[Task, list[str]]:
+    """The task with other numbers, those that follow from them included, and what was changed as text.
+
+    The rates follow another batch in proportion, and are named with it. The share of `semi` is always named.
+    """
+    task, own = protocol.task, dataclasses.asdict(protocol.task)
+    other_batch = given.get("batch_size", own.get("batch_size")) != own.get("batch_size")
+    named = {"fraction"} if protocol.base == "semi" else set[str]()
+    if other_batch:
+        rates = {"lr", "lr_encoder"} & own.keys()
+        given = {rate: own[rate] * given["batch_size"] / own["batch_size"] for rate in rates} | given
+        named |= rates
+    fields = [field.name for field in dataclasses.fields(Changes)]
+    given = {name: given[name] for name in fields if name in given and (given[name] != own[name] or name in named)}
     told = [f"{field}={value:g}" for field, value in given.items()]
-    if isinstance(task, Linear | Finetune):
-        if (epochs := given.get("epochs")) is not None:
-            given["milestones"] = tuple(round(each * epochs / task.epochs) for each in task.milestones)
-            if isinstance(task, Finetune):
-                given["warmup_epochs"] = round(task.warmup_epochs * epochs / task.epochs)
-        for rate in follow & own.keys() - given.keys():
-            given[rate] = own[rate] * given["batch_size"] / task.batch_size
+    if isinstance(task, Linear | Finetune) and (epochs := given.get("epochs")) is not None:
+        given["milestones"] = tuple(each * epochs / task.epochs for each in task.milestones)
+        if isinstance(task, Finetune):
+            given["warmup_epochs"] = round(task.warmup_epochs * epochs / task.epochs)
+    if isinstance(task, Finetune) and "lr" in given:
+        given["lr_last"] = task.lr_last * given["lr"] / task.lr
     return replace(task, **given), told

@@ -1,10 +1,8 @@
-"""What an evaluation leaves: results.json for each set of weights, and a table of all: text, Markdown, CSV, JSON."""
+"""What an evaluation gives, over its seeds, and results.json, which says it with everything that decided it."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import platform
@@ -19,12 +17,9 @@ from typing import Any
 import timm
 import torch
 import torchvision
-from rich.table import Table
-from rich.text import Text
 
 from lewel.engine import files
 from lewel.version import __version__
-from lewel.visualize.chart import number
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.npz"  # of a seed's best evaluation, where it trains
@@ -48,7 +43,12 @@ class Described(typing.Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """One seed's results.  weights: the digest of what was evaluated; random weights are others for each seed."""
+    """One seed's results.
+
+    weights: the digest of what was evaluated; random weights are others for each seed.
+    measured: images of val that the numbers are over; of the others `skipped` says why they could not be read.
+    training: images, and those of a step and of batch norm's statistics; steps an epoch; empty where nothing trains.
+    """
 
     seed: int
     weights: str
@@ -59,11 +59,17 @@ class Run:
     device: str
     skipped: list[dict[str, str]]
     versions: dict[str, str]
+    measured: int
+    training: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Result:
-    """Of one set of weights.  metrics: means over the seeds.  std: of single numbers, with n - 1; none for one seed."""
+    """Of one set of weights.
+
+    metrics: means over the seeds.  std: of single numbers, with n - 1; none for one seed.
+    deterministic: another seed would give the same, so there is one run and no spread to be known.
+    """
 
     label: str
     protocol: dict[str, Any]
@@ -71,28 +77,32 @@ class Result:
     metrics: dict[str, Any]
     std: dict[str, float]
     runs: tuple[Run, ...]
+    deterministic: bool = False
 
     def numbers(self) -> dict[str, float]:
         """The metrics that are a single number."""
-        return {name: value for name, value in self.metrics.items() if _is_number(value)}
+        return {name: value for name, value in self.metrics.items() if is_number(value)}
 
 
-def summarise(label: str, protocol: Described, subject: Described, runs: Sequence[Run]) -> Result:
+def summarise(
+    label: str, protocol: Described, subject: Described, runs: Sequence[Run], deterministic: bool = False
+) -> Result:
     """Means and spread over the seeds. What is not finite, or is no number in all of them, is None."""
     metrics = {name: _mean([run.metrics[name] for run in runs]) for name in runs[0].metrics}
-    single = [name for name, value in metrics.items() if _is_number(value)]
+    single = [name for name, value in metrics.items() if is_number(value)]
     std = {name: statistics.stdev(run.metrics[name] for run in runs) for name in single} if len(runs) > 1 else {}
-    return Result(label, protocol.facts(), subject.facts(), metrics, std, tuple(runs))
+    return Result(label, protocol.facts(), subject.facts(), metrics, std, tuple(runs), deterministic)
 
 
-def write(directory: Path, result: Result) -> None:
-    """results.json: all that decided the numbers, beside them."""
+def write(directory: Path, result: Result) -> Path:
+    """results.json: all that decided the numbers, beside them. Returns where it is."""
     content = {
         "protocol": result.protocol,
         "weights": result.weights,
         "data": result.runs[0].data,
         "metrics": result.metrics,
         "std": result.std,
+        "deterministic": result.deterministic,
         "seeds": [
             {
                 "seed": run.seed,
@@ -102,6 +112,8 @@ def write(directory: Path, result: Result) -> None:
                 "seconds": run.seconds,
                 "precision": run.precision,
                 "device": run.device,
+                "training": run.training,
+                "images_of_val": run.measured,
                 "skipped": run.skipped,
                 "versions": run.versions,
             }
@@ -110,6 +122,7 @@ def write(directory: Path, result: Result) -> None:
         "versions": result.runs[0].versions,
     }
     files.replace(directory / RESULTS, as_json(content))
+    return directory / RESULTS
 
 
 def versions() -> dict[str, str]:
@@ -127,72 +140,6 @@ def data_digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def write_tables(out: Path, results: Sequence[Result]) -> None:
-    """table.md, table.csv and table.json."""
-    heads, rows = _cells(results)
-    lines = [heads, ["---", "---", *["---:"] * (len(heads) - 2)], *rows]
-    markdown = "".join("| " + " | ".join(map(_in_markdown, line)) + " |\n" for line in lines)
-    files.replace(out / "table.md", markdown.encode("utf-8", "backslashreplace"))
-    text = io.StringIO()
-    plain = [_plain(result) for result in results]
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in plain for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(plain)
-    files.replace(out / "table.csv", text.getvalue().encode("utf-8", "backslashreplace"))
-    files.replace(out / "table.json", as_json(plain))
-
-
-def table(results: Sequence[Result]) -> Table:
-    """For the screen, under the protocol's name where there is one. Brackets in it, which say a change, are text."""
-    heads, rows = _cells(results)
-    shared = len({result.protocol["name"] for result in results}) == 1
-    drawn = Table(box=None, pad_edge=False, title=Text(rows[0][1]) if shared else None, title_justify="left")
-    columns = [place for place in range(len(heads)) if not (shared and place == 1)]
-    for place in columns:
-        drawn.add_column(Text(heads[place]), justify="left" if place < 2 else "right", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(row[place]) for place in columns))
-    return drawn
-
-
-def names(results: Sequence[Result]) -> list[str]:
-    """The single numbers that any of them has: the columns of a table."""
-    return list(dict.fromkeys(name for result in results for name in result.numbers()))
-
-
-def shown(result: Result, name: str) -> str:
-    """The mean, and the spread where there are several seeds: "71.20 ± 0.15". Empty where the number is missing."""
-    if name not in result.numbers():
-        return ""
-    mean, spread = result.metrics[name], result.std.get(name)
-    if name in TITLES:
-        return f"{mean:.2f}" if spread is None else f"{mean:.2f} ± {spread:.2f}"
-    return number(mean) if spread is None else f"{number(mean)} ± {number(spread)}"
-
-
-def _cells(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
-    """The table as text: its heads, and a row for each of the weights."""
-    columns = names(results)
-    heads = ["weights", "protocol", *(TITLES.get(name, name) for name in columns), "seeds"]
-    return heads, [
-        [result.label, result.protocol["name"], *(shown(result, name) for name in columns), str(len(result.runs))]
-        for result in results
-    ]
-
-
-def _plain(result: Result) -> dict[str, Any]:
-    row: dict[str, Any] = {"weights": result.label, "protocol": result.protocol["name"], "seeds": len(result.runs)}
-    for name, value in result.numbers().items():
-        row[name] = value
-        if name in result.std:
-            row[f"{name}_std"] = result.std[name]
-    return row | {"weights_digest": result.weights["digest"], "protocol_digest": result.protocol["digest"]}
-
-
-def _in_markdown(cell: str) -> str:
-    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
-
-
 def _mean(values: Sequence[Any]) -> Any:
     """The mean of numbers, and of those in dicts and lists; what is the same in all stays as it is."""
     first = values[0]
@@ -202,10 +149,10 @@ def _mean(values: Sequence[Any]) -> Any:
         return [_mean(each) for each in zip(*values, strict=True)]
     if all(value == first for value in values):
         return _finite(first)
-    return statistics.fmean(values) if all(map(_is_number, values)) else None
+    return statistics.fmean(values) if all(map(is_number, values)) else None
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from jaxtyping import Int64
 
 from lewel.data.augment import SUBSET, uniforms
 from lewel.data.cifar import Pixels
-from lewel.data.decode import printable
+from lewel.data.decode import first_few, printable
 from lewel.data.names import Names
 from lewel.errors import UserError
 from lewel.evaluate.parts import Labelled
@@ -45,7 +44,7 @@ def by_list(train: Labelled, file: Path) -> Subset:
     if without := [name for name, count in zip(train.names, chosen.counts(), strict=True) if count == 0]:
         raise UserError(
             f"--subset {printable(file)} names no image of {len(without)} of the {len(train.names)} classes: "
-            f"{_first(without)}; every class needs one"
+            f"{first_few(without)}; every class needs one"
         )
     source = {"list": printable(file.name), "sha256": hashlib.sha256(content).hexdigest()}
     return Subset(chosen, source | chosen.facts() | {"of": len(train)})
@@ -98,7 +97,9 @@ def _entries(file: Path) -> tuple[list[str], bytes]:
     if not entries:
         raise UserError(f"--subset {printable(file)} is empty; it needs the name of an image on each line")
     if repeated := [entry for entry, count in Counter(entries).items() if count > 1]:
-        raise UserError(f"--subset {printable(file)} names {len(repeated)} images more than once: {_first(repeated)}")
+        raise UserError(
+            f"--subset {printable(file)} names {len(repeated)} images more than once: {first_few(repeated)}"
+        )
     return entries, content
 
 
@@ -115,15 +116,11 @@ def _matched(names: Names, entries: list[str], file: Path) -> Int64[np.ndarray, 
     if missing := [entry for entry, there in found.items() if not there]:
         raise UserError(
             f"--subset {printable(file)}: {len(missing)} of its {len(entries)} names do not exist in the images for "
-            f"training: {_first(missing)}; give a list of these images, or leave out the lines of others"
+            f"training: {first_few(missing)}; give a list of these images, or leave out the lines of others"
         )
     if unclear := [entry for entry, there in found.items() if len(there) > 1]:
         raise UserError(
-            f"--subset {printable(file)}: {len(unclear)} of its names are of several images: {_first(unclear)}; "
+            f"--subset {printable(file)}: {len(unclear)} of its names are of several images: {first_few(unclear)}; "
             "give them as CLASS/name"
         )
     return np.unique([there[0] for there in found.values()])
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:3])) + (", ..." if len(names) > 3 else "")

@@ -29,13 +29,14 @@ from lewel.engine.schedule import Schedule, steps, warmup_cosine
 from lewel.engine.signals import Interrupted, StopRequest
 from lewel.engine.state import Training
 from lewel.evaluate.job import Job
-from lewel.evaluate.protocols import Finetune, Linear
+from lewel.evaluate.protocols import Finetune, Linear, Task
 from lewel.evaluate.results import PREDICTIONS
 from lewel.shapes import Batch
 
 log = logging.getLogger(__name__)
 
 LOG_STEPS = 20
+LEAST_FOR_BN = 2  # images in each of a batch's parts: of a single one a map of 1 x 1 has no variance
 LEAST_STEPS = 100  # between checkpoints, in whole epochs
 BEST = "best"  # directory: arrays of each evaluation that was the best so far, by step
 
@@ -69,6 +70,24 @@ def schedule(task: Linear | Finetune, steps_per_epoch: int) -> Schedule:
     )
 
 
+def facts(task: Task, images: int) -> dict[str, Any]:
+    """What a step is with so few images; empty for tasks that do not train."""
+    if not isinstance(task, Linear | Finetune):
+        return {}
+    batch = min(task.batch_size, images)
+    found = {"images": images, "batch_size": batch, "steps_per_epoch": math.ceil(images / task.batch_size)}
+    if isinstance(task, Finetune):
+        found["bn_images"] = max(math.ceil(batch / bn_groups(task)), LEAST_FOR_BN)
+    return found
+
+
+def bn_groups(task: Finetune) -> int:
+    """Parts of a batch with statistics of their own; another batch size that has no such parts is one."""
+    if task.bn_images is None or task.batch_size % task.bn_images:
+        return 1
+    return task.batch_size // task.bn_images
+
+
 def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Train to the end, or go on. Returns the evaluations in their order, and the arrays of the best.
 
@@ -83,7 +102,7 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
     for damage in damages:
         log.warning("%s; the job begins anew", damage)
     start = checkpoint.load(found, training, identity) if found is not None else 0
-    rows = Record(job.directory).open(start)
+    rows = Record(job.directory, "--out").open(start)
     with StopRequest() as stop, Progress(total, start, job.console) as progress:
         evaluate = _Evaluate(job, fit, task.evaluate_every * fit.steps_per_epoch, rows)
         save = _Save(job.directory, training, identity, fit.steps_per_epoch)
