@@ -158,7 +158,7 @@ def test_k_and_temperature_reach_the_vote(
     weights: Path, images: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, votes = [], knn.votes
-    monkeypatch.setattr(knn, "votes", lambda *a: seen.append(a[4:]) or votes(*a))
+    monkeypatch.setattr(knn, "votes", lambda *a: seen.append(a[4:6]) or votes(*a))
     assert evaluate(KNN, weights, images, out, "--k", 3, "--temperature", 0.5) == 0
     assert seen == [(3, 0.5)]
     assert read(out / "results.json")["protocol"]["name"] == "knn-k20-t0.07[k=3,temperature=0.5]"

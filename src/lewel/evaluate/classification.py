@@ -19,7 +19,7 @@ class Outcome:
     """All (n,) int64.
 
     images: indices in val.  labels: the true classes.  predicted: the classes with the largest score.
-    rank: how many classes had a larger score than the true one.
+    rank: how many classes stood before the true one, by `metrics.true_rank`.
     """
 
     images: np.ndarray
