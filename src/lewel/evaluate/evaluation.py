@@ -3,7 +3,7 @@
     results.json                  protocol, weights, data and metrics of one set of weights; of several each in NAME/
     table.md, .csv, .json         one row for each
     page.html, confusion.png      to look at
-    seed-0/, seed-1/, ...         each job's record, and its checkpoint while it is not done
+    seed-0/, seed-1/, ...         each job's record and predictions.npz, and its checkpoint while it is not done
 
 What is done is not done again: the same command on the same --out goes on where it stopped.
 """

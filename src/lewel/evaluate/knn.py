@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lewel.engine.progress import Progress
+from lewel.evaluate import predictions
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.job import Job, Values
 from lewel.evaluate.protocols import Knn
@@ -46,7 +47,9 @@ def evaluate(job: Job) -> Values:
     queries, of_queries = job.features(val)
     key_labels, labels = train.labels_of(of_keys), val.labels_of(of_queries)
     scores = votes(keys, key_labels, queries, len(train.names), task.k, task.temperature, job.console)
-    yield from Outcome.of(scores, labels, of_queries).values(val.names)
+    outcome = Outcome.of(scores, labels, of_queries)
+    predictions.write(job.directory, outcome.arrays())
+    yield from outcome.values(val.names)
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lewel.errors import UserError
-from lewel.evaluate import metrics
+from lewel.evaluate import metrics, predictions
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.job import Job, Values
 
@@ -45,7 +45,9 @@ def evaluate(job: Job) -> Values:
     (keys, of_keys), (rows, of_rows) = job.features(job.data.train), job.features(job.data.val)
     key_labels, labels = job.data.train.labels_of(of_keys), job.data.val.labels_of(of_rows)
     fitted = fit(keys, key_labels, len(job.data.train.names), job.seed)
-    yield from Outcome.of(fitted.logits(rows), labels, of_rows).values(job.data.val.names)
+    outcome = Outcome.of(fitted.logits(rows), labels, of_rows)
+    predictions.write(job.directory, outcome.arrays())
+    yield from outcome.values(job.data.val.names)
     yield "chosen", {"decay": fitted.decay, "converged": fitted.converged}
     yield "decays", [tried._asdict() for tried in fitted.tried]
 
