@@ -28,6 +28,7 @@ from lewel.engine.loop import place
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
 from lewel.evaluate import finetune, knn, labelled, linear, linear_fast, page, protocols, results, subset, training
+from lewel.evaluate.cache import FeatureCache
 from lewel.evaluate.job import Job, Task
 from lewel.evaluate.parts import Divided
 from lewel.evaluate.protocols import Changes, Finetune, Protocol
@@ -120,18 +121,16 @@ class _Shared:
         """All seeds of one set of weights, and their results.json."""
         told = f"{entry.protocol.name} on {entry.label}: {entry.subject.name}"
         self.console.print(told, highlight=False, markup=False)
-        runs, known, subject = [], {}, entry.subject
+        runs, known, subject = [], FeatureCache(), entry.subject
         for seed in self.parts:
             if runs:
                 subject = open_subject(entry.source, seed)  # random weights are others with another seed
-                if subject.digest != runs[-1].weights:
-                    known.clear()
             runs.append(self._run(entry, subject, seed, known))
         found = results.summarise(entry.label, entry.protocol, entry.subject, runs)
         results.write(entry.directory, found)
         return found
 
-    def _run(self, entry: _Entry, subject: Subject, seed: int, known: dict[Any, Any]) -> Run:
+    def _run(self, entry: _Entry, subject: Subject, seed: int, known: FeatureCache) -> Run:
         data, directory, skipped = self.parts[seed], entry.directory / f"seed-{seed}", list[Skip]()
         identity = _identity(entry.protocol, subject, data, seed)
         done = _done(directory, identity)
