@@ -6,13 +6,17 @@ import gc
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import little
+import pytest
 import torch
+from torch import nn
 
 from lewel.data.images import Source
 from lewel.evaluate import features
 from lewel.evaluate.cache import Extracted, FeatureCache
+from lewel.evaluate.protocols import LinearFast
 
 
 def test_one_set_of_weights_at_a_time() -> None:
@@ -35,15 +39,18 @@ def test_one_set_of_weights_at_a_time() -> None:
     assert made[2:] == [("b", "val"), ("a", "val")]
 
 
-def test_jobs_share_features_of_the_same_images(tmp_path: Path, monkeypatch) -> None:
+def test_jobs_share_features_of_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the same pixels and labels, in whatever objects; not of other pixels, nor at another size."""
     extracted: list[Source] = []
     extract = features.extract
-    monkeypatch.setattr(
-        features, "extract", lambda net, images, *more: extracted.append(images) or extract(net, images, *more)
-    )
+
+    def watched(network: nn.Module, images: Source, *more: Any) -> Any:
+        extracted.append(images)
+        return extract(network, images, *more)
+
+    monkeypatch.setattr(features, "extract", watched)
     train, val, again = (little.labelled(little.planes(little.colours(6, seed))) for seed in (0, 1, 0))
-    job = little.job(None, little.subject(), little.data(train, val), tmp_path)
+    job = little.job(LinearFast(), little.subject(), little.data(train, val), tmp_path)
     rows, images = job.features(train)
     assert job.features(again)[0] is rows and images.tolist() == list(range(6))
     job.features(val)

@@ -221,7 +221,8 @@ def test_the_matrix_is_that_of_the_predictions_of_all_seeds(tmp_path: Path) -> N
     predict(tmp_path, COUNTS, 0)
     assert confusion.matrix(result, tmp_path) is None  # the second's are not there
     predict(tmp_path, other, 1)
-    assert np.array_equal(confusion.matrix(result, tmp_path), COUNTS + other)
+    counts = confusion.matrix(result, tmp_path)
+    assert counts is not None and np.array_equal(counts, COUNTS + other)
     assert confusion.matrix(a_result(top1=1.0), tmp_path) is None
 
 
