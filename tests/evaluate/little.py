@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from command import lewel
 from lewel.data.cifar import Pixels
 from lewel.engine.precision import Precision
+from lewel.evaluate.cache import FeatureCache
 from lewel.evaluate.job import Job
 from lewel.evaluate.parts import Divided, Labelled, divided
 from lewel.evaluate.protocols import Protocol, Task
@@ -94,7 +95,7 @@ def encoder(name: str = "resnet10t") -> Encoder:
 def job(task: Task | Any, of: Subject, on: Divided, directory: Path, seed: int = 0, workers: int = 0) -> Job:
     directory.mkdir(parents=True, exist_ok=True)
     protocol = Protocol("little", task, "", "", SIZE)
-    return Job(protocol, of, on, seed, directory, CPU, workers, Console(file=io.StringIO()), [], {})
+    return Job(protocol, of, on, seed, directory, CPU, workers, Console(file=io.StringIO()), [], FeatureCache())
 
 
 def folder(root: Path, train: int = 12, val: int = 6, classes: tuple[str, ...] = CLASSES) -> Path:

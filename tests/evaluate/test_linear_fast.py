@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import pytest
 import torch
+from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from lewel.engine import progress
 from lewel.errors import UserError
 from lewel.evaluate import linear_fast
 from lewel.evaluate.metrics import top_k
+from lewel.evaluate.split import held_out
 
 
 def clouds(n: int, classes: int, overlap: float, seed: int, dims: int = 16):
@@ -56,7 +60,7 @@ def test_the_decay_is_the_best_on_the_part_held_out():
     fitted = linear_fast.fit(keys, labels, 5, seed=3, decays=(0.001, 10, 0.1))
     assert [tried.decay for tried in fitted.tried] == [10, 0.1, 0.001]
     assert all(tried.converged for tried in fitted.tried)
-    out = linear_fast.held_out(labels, seed=3)
+    out = torch.from_numpy(held_out(labels.numpy(), None, linear_fast.HELD_OUT, 3))
     mean, std = keys.mean(dim=0), keys.std(dim=0)  # of all of train, as they are in `fit`
     for tried in fitted.tried:
         part = LogisticRegression(C=1 / (tried.decay * 400), tol=1e-8, max_iter=1000)
@@ -74,12 +78,27 @@ def test_of_equal_accuracies_the_stronger_decay_is_taken():
     assert fitted.decay == first.decay > linear_fast.GRID[-1]
 
 
-def test_the_part_held_out_has_a_fifth_of_every_class():
-    labels = torch.tensor([0] * 50 + [1] * 7 + [2] * 2 + [3] + [5] * 10)[torch.randperm(70)]
-    out = linear_fast.held_out(labels, seed=0)
-    assert labels[out].bincount().tolist() == [10, 1, 1, 0, 0, 2]
-    assert torch.equal(out, linear_fast.held_out(labels, seed=0))
-    assert not torch.equal(out, linear_fast.held_out(labels, seed=1))
+def test_the_parts_in_which_rows_are_turned_change_nothing(monkeypatch):
+    keys, labels = clouds(300, 4, 1.0, 0)
+    whole = linear_fast.fit(keys, labels, 4)
+    monkeypatch.setattr(linear_fast, "CHUNK", 7)
+    parts = linear_fast.fit(keys, labels, 4)
+    assert parts.decay == whole.decay
+    assert torch.allclose(parts.logits(keys), whole.logits(keys), atol=1e-2)  # of 10; other roundings
+
+
+def test_a_long_fit_says_what_it_fits_and_how_far_it_is(monkeypatch):
+    keys, labels = clouds(300, 4, 1.0, 0)
+    out = io.StringIO()
+    linear_fast.fit(keys, labels, 4, decays=(1, 0.1), console=Console(file=out))
+    assert out.getvalue() == ""
+    monkeypatch.setattr(linear_fast, "LONG", 1)
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0)
+    linear_fast.fit(keys, labels, 4, decays=(1, 0.1), console=Console(file=out, width=200))
+    first, *lines = out.getvalue().splitlines()
+    assert first == "linear-fast: 300 images, 16 features, 4 classes; 2 decays, then the best"
+    assert lines[0].split() == ["decay", "0/3", "decay", "1,", "step", "1"]
+    assert {line.split()[1] for line in lines} == {"0/3", "1/3", "2/3"}
 
 
 def test_a_class_without_keys_is_never_predicted():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lewel.evaluate import breakdown, confusion, page
+from lewel.evaluate import breakdown, confusion, page, predictions
 from lewel.evaluate.results import Result, Run
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\udce9"
@@ -86,12 +86,22 @@ def of_classes(counts: list[list[int]] = COUNTS, names: str = "abc", **metrics: 
     per = {
         n: 100 * row[i] / sum(row) if sum(row) else None for i, (n, row) in enumerate(zip(names, counts, strict=True))
     }
-    return metrics | {"per_class": per, "confusion": counts}
+    return metrics | {"per_class": per}
+
+
+def predict(directory: Path, counts: Any, seed: int = 0) -> None:
+    """predictions.npz of a seed that took so many images of a class, the row, for another, the column."""
+    labels, predicted = (np.repeat(axis.ravel(), np.ravel(counts)) for axis in np.indices(np.shape(counts)))
+    (directory / f"seed-{seed}").mkdir(parents=True, exist_ok=True)
+    predictions.write(directory / f"seed-{seed}", {"labels": labels, "predicted": predicted})
 
 
 def written(out: Path, *found: Result) -> Tags:
     for result in found:
-        (out / result.label if len(found) > 1 else out).mkdir(parents=True, exist_ok=True)
+        directory = out / result.label if len(found) > 1 else out
+        directory.mkdir(parents=True, exist_ok=True)
+        if "per_class" in result.metrics:
+            predict(directory, COUNTS)
     files = page.write(out, found)
     assert all(path.is_file() for path in files) and files[0] == out / "page.html"
     return Tags((out / "page.html").read_text(encoding="utf-8"))
@@ -213,16 +223,24 @@ def test_the_most_frequent_mistakes() -> None:
         ((int(counts[i, j]), names[i], names[j]) for i in range(6) for j in range(6) if i != j),
         key=lambda each: -each[0],
     )[:10]
-    result = a_result(seeds=2, **of_classes(counts.tolist(), names))
-    found = confusion.most_frequent(result, names)
+    found = confusion.most_frequent(2 * counts, names, seeds=2)
     assert [(each.images, each.true, each.predicted) for each in found] == expected
     assert found[0].share == pytest.approx(100 * expected[0][0] / counts[names.index(expected[0][1])].sum())
 
 
 def test_no_mistakes_and_classes_without_images() -> None:
-    assert confusion.most_frequent(a_result(**of_classes([[2, 0, 0], [0, 3, 0], [0, 0, 0]])), "abc") == []
-    assert [each.share for each in confusion.most_frequent(a_result(**of_classes()), "abc")] == [50, 25, 25]
-    assert confusion.most_frequent(a_result(top1=1.0), "abc") == []
+    assert confusion.most_frequent(np.diag([2, 3, 0]), "abc") == []
+    assert [each.share for each in confusion.most_frequent(np.array(COUNTS), "abc")] == [50, 25, 25]
+
+
+def test_the_matrix_is_that_of_the_predictions_of_all_seeds(tmp_path: Path) -> None:
+    result, other = a_result(seeds=2, **of_classes()), np.arange(9).reshape(3, 3)
+    predict(tmp_path, COUNTS, 0)
+    assert confusion.matrix(result, tmp_path) is None  # the second's are not there
+    predict(tmp_path, other, 1)
+    counts = confusion.matrix(result, tmp_path)
+    assert counts is not None and np.array_equal(counts, COUNTS + other)
+    assert confusion.matrix(a_result(top1=1.0), tmp_path) is None
 
 
 def test_the_picture_shows_shares_of_the_rows() -> None:

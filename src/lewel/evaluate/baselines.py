@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from lewel.evaluate import confusion
-from lewel.evaluate.results import PREDICTIONS, Result
+from lewel.evaluate import confusion, predictions
+from lewel.evaluate.results import Result
 
 Baseline = tuple[str, dict[str, float]]  # what it does, and its numbers under the names of metrics, in per cent
 
 
 def baselines(result: Result, directory: Path) -> list[Baseline]:
     """On the images of val, as far as their classes or attributes are known. directory: with the seeds' records."""
-    return _of_classes(result) or _of_attributes(result, directory / f"seed-{result.runs[0].seed}" / PREDICTIONS)
+    return _of_classes(result, directory) or _of_attributes(result, directory)
 
 
-def _of_classes(result: Result) -> list[Baseline]:
-    counts = confusion.matrix(result)
+def _of_classes(result: Result, directory: Path) -> list[Baseline]:
+    counts = confusion.matrix(result, directory)
     if counts is None:
         return []
     images = np.sort(counts.sum(axis=1))[::-1]
@@ -34,11 +34,11 @@ def _top(one: float, five: float, mean: float) -> dict[str, float]:
     return {"top1": one, "top1_last": one, "top5": five, "mean_per_class": mean}
 
 
-def _of_attributes(result: Result, predictions: Path) -> list[Baseline]:
-    if "mean_accuracy" not in result.metrics or not predictions.is_file():
+def _of_attributes(result: Result, directory: Path) -> list[Baseline]:
+    found = predictions.read(directory, result.runs[0].seed) if "mean_accuracy" in result.metrics else None
+    if found is None:
         return []
-    with np.load(predictions) as arrays:
-        share = 100 * arrays["targets"].mean(axis=0)
+    share = 100 * found["targets"].mean(axis=0)
     frequent = float(np.maximum(share, 100 - share).mean())
     return [
         ("always each attribute's more frequent value", {"mean_accuracy": frequent, "mean_accuracy_last": frequent})

@@ -19,7 +19,7 @@ class Outcome:
     """All (n,) int64.
 
     images: indices in val.  labels: the true classes.  predicted: the classes with the largest score.
-    rank: how many classes had a larger score than the true one.
+    rank: how many classes stood before the true one, by `metrics.true_rank`.
     """
 
     images: np.ndarray
@@ -41,14 +41,13 @@ class Outcome:
         return 100 * float((self.rank < k).mean())
 
     def values(self, names: tuple[str, ...]) -> Values:
-        """top1, top5, the mean over the classes, each class, and the confusion matrix."""
+        """top1, top5, the mean over the classes, and each class; `predictions` has what stands behind them."""
         matrix = metrics.confusion(torch.from_numpy(self.predicted), torch.from_numpy(self.labels), len(names))
         yield "top1", self.top(1)
         if len(names) > 5:
             yield "top5", self.top(5)
         yield "mean_per_class", metrics.mean_per_class(matrix)
         yield "per_class", dict(zip(names, _finite(metrics.per_class(matrix).tolist()), strict=True))
-        yield "confusion", matrix.tolist()
 
 
 def _finite(values: list[float]) -> list[Any]:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lewel.engine import files
+from lewel.evaluate import predictions
 from lewel.evaluate.results import Result
 from lewel.visualize import style
 from lewel.visualize.text import printable, shortened
@@ -37,34 +38,41 @@ class Confusion(NamedTuple):
     share: float
 
 
-def matrix(result: Result) -> Int[np.ndarray, "n n"] | None:
-    """The counts of all seeds together; None where the task has none."""
-    if "confusion" not in result.metrics:
+def matrix(result: Result, directory: Path) -> Int[np.ndarray, "n n"] | None:
+    """The counts of all seeds together, by their predictions in `directory`; None for a task without classes.
+
+    None too where a seed has no such file.
+    """
+    found = [predictions.read(directory, run.seed) for run in result.runs] if "per_class" in result.metrics else []
+    if not found or None in found:
         return None
-    return np.sum([np.asarray(run.metrics["confusion"], dtype=np.int64) for run in result.runs], axis=0)
+    classes = len(result.metrics["per_class"])
+    counts = np.zeros((classes, classes), np.int64)
+    for each in found:
+        np.add.at(counts, (each["labels"], each["predicted"]), 1)
+    return counts
 
 
-def most_frequent(result: Result, names: Sequence[str], count: int = 10) -> list[Confusion]:
-    """The largest entries off the diagonal, those of the same size in the order of the classes."""
-    counts = matrix(result)
-    if counts is None:
-        return []
+def most_frequent(
+    counts: Int[np.ndarray, "n n"], names: Sequence[str], seeds: int = 1, most: int = 10
+) -> list[Confusion]:
+    """The largest entries off the diagonal, those of the same size in the order of the classes.
+
+    counts: of so many seeds together.
+    """
     images, wrong = counts.sum(axis=1), counts.copy()
     np.fill_diagonal(wrong, 0)
     found = []
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:count].tolist():
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:most].tolist():
         true, predicted = divmod(int(place), len(wrong))
         if (mistaken := int(wrong[true, predicted])) > 0:
             share = 100 * mistaken / int(images[true])
-            found.append(Confusion(names[true], names[predicted], mistaken / len(result.runs), share))
+            found.append(Confusion(names[true], names[predicted], mistaken / seeds, share))
     return found
 
 
-def write(directory: Path, result: Result, names: Sequence[str]) -> Path | None:
-    """confusion.png of all seeds together; None where the task has no classes."""
-    counts = matrix(result)
-    if counts is None:
-        return None
+def write(directory: Path, result: Result, counts: Int[np.ndarray, "n n"], names: Sequence[str]) -> Path:
+    """confusion.png."""
     path = directory / NAME
     title = f"{result.label}, {result.protocol['name']}"
     with warnings.catch_warnings():

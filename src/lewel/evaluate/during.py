@@ -1,6 +1,6 @@
 """What a run measures of its own encoder while it trains: kNN and linear-fast, on features that are made once.
 
-The same code and the same encoder as afterwards, in eval mode; no random numbers and no state of the training.
+The same protocols, code and encoder as afterwards, in eval mode; no random numbers and no state of the training.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from lewel import config
 from lewel.data.images import Source, evenly, relabelled
 from lewel.engine.precision import Precision
 from lewel.errors import UserError, nearest
-from lewel.evaluate import knn, linear_fast, metrics
+from lewel.evaluate import knn, linear_fast, protocols
+from lewel.evaluate.classification import Outcome
 from lewel.evaluate.features import labelled_features
 from lewel.model.encoder import Encoder, Pooled
 from lewel.shapes import Skip
 
 TITLES = {"knn": "kNN", "linear-fast": "linear-fast"}  # every evaluation there is, and what people call it
+KNN = "knn-k20-t0.07"  # the protocol that `knn` stands for
 DEFAULT, NOTHING = "knn", "none"
 
 MOST_KEYS, MOST_QUERIES = 50_000, 10_000  # one process encodes them while the others wait: a minute or two on a GPU
@@ -44,6 +46,9 @@ class _Rows(NamedTuple):
     queries: Float[Tensor, "queries c"]
     query_labels: Int[Tensor, " queries"]
     classes: int
+
+    def top1(self, scores: Float[Tensor, "queries classes"]) -> float:
+        return Outcome.of(scores, self.query_labels, torch.arange(len(scores))).top(1)
 
 
 def asked(text: str | None) -> tuple[str, ...]:
@@ -89,16 +94,19 @@ def measure(
 
 
 def _knn(rows: _Rows) -> Measured:
-    top1 = knn.top1(rows.keys, rows.key_labels, rows.queries, rows.query_labels)
-    return Measured("knn", top1, f"k = {knn.K}, T = {knn.TEMPERATURE:g}, {_counts(len(rows.keys), rows)}")
+    task = protocols.get(KNN).task
+    assert isinstance(task, protocols.Knn)
+    scores = knn.votes(rows.keys, rows.key_labels, rows.queries, rows.classes, task.k, task.temperature)
+    told = f"k = {task.k}, T = {task.temperature:g}, {_counts(len(rows.keys), rows)}"
+    return Measured("knn", rows.top1(scores), told)
 
 
 def _linear_fast(rows: _Rows) -> Measured:
     most = max(LINEAR_KEYS, int(LINEAR_WORK / (rows.keys.shape[1] * rows.classes)))
     taken = torch.linspace(0, len(rows.keys) - 1, min(most, len(rows.keys))).round().long().to(rows.keys.device)
     head = linear_fast.fit(rows.keys[taken], rows.key_labels[taken], rows.classes)
-    top1 = metrics.top_k(head.logits(rows.queries), rows.query_labels)
-    return Measured("linear-fast", top1, f"decay {head.decay:.2g}, {_counts(len(taken), rows)}")
+    told = f"decay {head.decay:.2g}, {_counts(len(taken), rows)}"
+    return Measured("linear-fast", rows.top1(head.logits(rows.queries)), told)
 
 
 def _counts(keys: int, rows: _Rows) -> str:

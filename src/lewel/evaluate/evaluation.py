@@ -3,7 +3,7 @@
     results.json                  protocol, weights, data and metrics of one set of weights; of several each in NAME/
     table.md, .csv, .json         one row for each
     page.html, confusion.png      to look at
-    seed-0/, seed-1/, ...         each job's record, and its checkpoint while it is not done
+    seed-0/, seed-1/, ...         each job's record and predictions.npz, and its checkpoint while it is not done
 
 What is done is not done again: the same command on the same --out goes on where it stopped.
 """
@@ -35,12 +35,14 @@ from lewel.evaluate import (
     linear,
     linear_fast,
     page,
+    predictions,
     protocols,
     results,
     subset,
     tables,
     training,
 )
+from lewel.evaluate.cache import FeatureCache
 from lewel.evaluate.job import Job, Task
 from lewel.evaluate.parts import Divided, Labelled
 from lewel.evaluate.protocols import Changes, Finetune, Knn, Protocol
@@ -153,13 +155,11 @@ class _Shared:
         """All seeds of one set of weights, and their results.json."""
         told = f"{entry.protocol.name} on {entry.label}: {entry.subject.name}"
         self.console.print(told, highlight=False, markup=False)
-        runs, known, subject = [], {}, entry.subject
+        runs, known, subject = [], FeatureCache(), entry.subject
         deterministic = self._is_deterministic(entry)
         for seed in [*self.parts][:1] if deterministic else self.parts:
             if runs:
                 subject = open_subject(entry.source, seed)  # random weights are others with another seed
-                if subject.digest != runs[-1].weights:
-                    known.clear()
             runs.append(self._run(entry, subject, seed, known))
         return results.summarise(entry.label, entry.protocol, entry.subject, runs, deterministic)
 
@@ -168,7 +168,7 @@ class _Shared:
         given = next(iter(self.parts.values())).facts["split"]["how"] == "given"
         return isinstance(entry.protocol.task, Knn) and given and entry.subject.account.loaded > 0
 
-    def _run(self, entry: _Entry, subject: Subject, seed: int, known: dict[Any, Any]) -> Run:
+    def _run(self, entry: _Entry, subject: Subject, seed: int, known: FeatureCache) -> Run:
         data, directory, skipped = self.parts[seed], entry.directory / f"seed-{seed}", list[Skip]()
         identity = _identity(entry.protocol, subject, data, seed, self.precision)
         done = _done(directory, identity)
@@ -211,7 +211,7 @@ def _identity(protocol: Protocol, subject: Subject, data: Divided, seed: int, ho
 
 def _measured(directory: Path, val: Labelled, skipped: Sequence[Skip]) -> int:
     """Images of val that the numbers are over: those of the predictions where they are kept, else those not skipped."""
-    if (kept := directory / results.PREDICTIONS).is_file():
+    if (kept := directory / predictions.NAME).is_file():
         with np.load(kept) as arrays:
             return len(arrays["images"])
     paths = {skip.path for skip in skipped}

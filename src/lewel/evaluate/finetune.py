@@ -26,10 +26,10 @@ from lewel.evaluate import metrics, training
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.face_views import FaceViews
 from lewel.evaluate.job import Job, Values
-from lewel.evaluate.linear import CROPS
 from lewel.evaluate.order import Epochs
 from lewel.evaluate.parts import Labelled
 from lewel.evaluate.protocols import Finetune
+from lewel.evaluate.views import CROPS
 from lewel.model import batchnorm
 from lewel.model.encoder import Encoder
 from lewel.shapes import Batch

@@ -14,6 +14,7 @@ from torch import Tensor
 from lewel import config
 from lewel.engine.precision import Precision
 from lewel.evaluate import features
+from lewel.evaluate.cache import Extracted, FeatureCache
 from lewel.evaluate.parts import Divided, Labelled
 from lewel.evaluate.protocols import Protocol
 from lewel.evaluate.subject import Subject
@@ -37,7 +38,7 @@ class Job:
     workers: int
     console: Console
     skipped: list[Skip]
-    known: dict[Any, Any]  # features that an earlier job has extracted
+    known: FeatureCache
 
     def numbers(self, *views: config.View) -> config.Data:
         """Size and normalisation of the images, with the views of training where there are some."""
@@ -47,22 +48,16 @@ class Job:
 
     def features(self, part: Labelled) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"]]:
         """The pooled features of a part's central views, and which images they are of."""
-        key = (self.subject.digest, self.protocol.image_size, self.precision, id(part.images))
-        if key not in self.known:
-            skipped = list[Skip]()
-            found = features.extract(
-                self.subject.features,
-                part.images,
-                self.numbers(),
-                self.precision,
-                self.workers,
-                skipped,
-                self.console,
-            )
-            self.known[key] = found, skipped
-        found, skipped = self.known[key]
-        self.skipped.extend(skipped)
-        return found
+        of = (part.images.root, part.digest(), self.protocol.image_size, self.precision)
+        found = self.known.get(self.subject.digest, of, lambda: self._extracted(part))
+        self.skipped.extend(found.skipped)
+        return found.features, found.images
+
+    def _extracted(self, part: Labelled) -> Extracted:
+        skipped = list[Skip]()
+        network, data = self.subject.features, self.numbers()
+        rows, images = features.extract(network, part.images, data, self.precision, self.workers, skipped, self.console)
+        return Extracted(rows, images, skipped)
 
 
 Values = Iterator[tuple[str, Any]]

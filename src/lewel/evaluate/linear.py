@@ -17,7 +17,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lewel import config
 from lewel.data import loader
 from lewel.engine.optim import LARS
 from lewel.evaluate import features, training
@@ -25,10 +24,10 @@ from lewel.evaluate.classification import Outcome
 from lewel.evaluate.job import Job, Values
 from lewel.evaluate.order import Epochs
 from lewel.evaluate.protocols import Linear
+from lewel.evaluate.views import CROPS
 from lewel.model.modes import evaluating
 from lewel.shapes import Batch
 
-CROPS = config.View(scale=(0.08, 1.0), jitter_probability=0.0, gray=0.0, blur=0.0)  # and flips
 LARGEST_LOGIT = 1e4  # far beyond any classifier that learns; one that runs away stops there, alone
 CHUNK = 4096  # images of val whose logits are in memory at the same time
 

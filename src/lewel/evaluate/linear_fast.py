@@ -7,8 +7,8 @@ On features standardised by the mean and deviation of train, it is the minimum o
     mean cross-entropy + decay / 2 * |weight|^2          (the bias is free)
 
 which is scikit-learn's LogisticRegression with C = 1 / (decay * images), or twice that for two classes, which share one
-weight vector there. The decay is chosen from a grid by the accuracy on a fifth of train, drawn by the seed in equal
-shares of every class; then the head is fitted on all of train.
+weight vector there. The decay is chosen from a grid by the accuracy on a fifth of train, drawn by the seed, the
+same share of every class; then the head is fitted on all of train.
 
 L-BFGS meets a problem that is nearly round: the standardised features are turned to the axes of their covariance, which
 changes neither term, and each axis is scaled by the curvature that the loss has along it where the weights are 0,
@@ -23,12 +23,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
+from lewel.engine.progress import Progress
 from lewel.errors import UserError
-from lewel.evaluate import metrics
+from lewel.evaluate import metrics, predictions, split
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.job import Job, Values
 
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 GRID = tuple(10.0 ** (-i / 2) for i in range(-2, 9))  # of decays: 10 to 0.0001, two a decade
 HELD_OUT = 0.2  # of train, to choose the decay
 MOST_STEPS, HISTORY = 500, 20
+CHUNK = 4096  # rows that are standardised and turned at the same time
+LONG = 4e8  # keys * features * classes, some seconds on 2 cores: from there on progress is shown
 GRADIENT, CHANGE = 1e-6, 1e-9  # the end: its largest entry, in the round problem; of the loss, in one step
 
 
@@ -44,8 +48,10 @@ def evaluate(job: Job) -> Values:
     """Top-1 and top-5 of val, fitted on train; and how the decay was chosen."""
     (keys, of_keys), (rows, of_rows) = job.features(job.data.train), job.features(job.data.val)
     key_labels, labels = job.data.train.labels_of(of_keys), job.data.val.labels_of(of_rows)
-    fitted = fit(keys, key_labels, len(job.data.train.names), job.seed)
-    yield from Outcome.of(fitted.logits(rows), labels, of_rows).values(job.data.val.names)
+    fitted = fit(keys, key_labels, len(job.data.train.names), job.seed, console=job.console)
+    outcome = Outcome.of(fitted.logits(rows), labels, of_rows)
+    predictions.write(job.directory, outcome.arrays())
+    yield from outcome.values(job.data.val.names)
     yield "chosen", {"decay": fitted.decay, "converged": fitted.converged}
     yield "decays", [tried._asdict() for tried in fitted.tried]
 
@@ -87,27 +93,31 @@ def fit(
     classes: int,
     seed: int = 0,
     decays: Sequence[float] = GRID,
+    console: Console | None = None,
 ) -> Fitted:
     """Choose the decay on a part of the keys, then fit on all of them.
 
     The grid goes from the strongest decay to the weakest, each from the minimum of the one before; of equal accuracies
     the stronger decay is taken. Uses no random numbers but the seed's. Logs a warning where a minimum was not reached.
+    console: where a fit that takes long says what it fits, and how far it is.
     Raises UserError for features that are not finite, one class only, no class of two images, or a decay of 0 or less.
     """
-    problem = _Problem.of(keys, key_labels)
-    out = held_out(problem.labels, seed)
+    out = torch.from_numpy(split.held_out(key_labels.cpu().numpy(), None, HELD_OUT, seed)).to(keys.device)
     if not out.any():
         raise UserError("linear-fast chooses its decay on a part of train: --data needs a class of two images or more")
-    part = replace(problem, rows=problem.rows[~out], labels=problem.labels[~out])
-    rows, labels = problem.rows[out], problem.labels[out]
+    problem = _Problem.of(keys, key_labels, out.byte().argsort(stable=True))  # so both parts are views
+    kept = len(out) - int(out.sum())
+    part = replace(problem, rows=problem.rows[:kept], labels=problem.labels[:kept])
+    rows, labels = problem.rows[kept:], problem.labels[kept:]
     tried, heads, head = [], [], None
-    for decay in sorted(decays, reverse=True):
-        head = part.minimum(decay, head)
-        heads.append(head)
-        accuracy = metrics.top_k(functional.linear(rows, head.weight, head.bias), labels)
-        tried.append(Tried(decay, accuracy, head.steps, head.converged))
-    best = max(range(len(tried)), key=lambda i: tried[i].accuracy)
-    chosen = problem.minimum(tried[best].decay, heads[best])
+    with _Watch.of(problem, len(decays) + 1, console) as watch:
+        for decay in sorted(decays, reverse=True):
+            head = part.minimum(decay, head, watch)
+            heads.append(head)
+            accuracy = metrics.top_k(functional.linear(rows, head.weight, head.bias), labels)
+            tried.append(Tried(decay, accuracy, head.steps, head.converged))
+        best = max(range(len(tried)), key=lambda i: tried[i].accuracy)
+        chosen = problem.minimum(tried[best].decay, heads[best], watch)
     return problem.unfolded(chosen, tried[best].decay, classes, tuple(tried))
 
 
@@ -117,17 +127,40 @@ def fit_at(keys: Float[Tensor, "keys c"], key_labels: Int[Tensor, " keys"], clas
     return problem.unfolded(problem.minimum(decay), decay, classes)
 
 
-def held_out(labels: Int[Tensor, " n"], seed: int) -> Bool[Tensor, " n"]:
-    """The rows to leave out of the fit: a fifth of every class, at least one where it has two, chosen by the seed."""
-    counts = labels.bincount()
-    taken = (HELD_OUT * counts).round().long().clamp(min=1) * (counts > 1)
-    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(labels.device)
-    order = shuffled[labels[shuffled].argsort(stable=True)]  # by class, within a class at random
-    first = counts.cumsum(0) - counts
-    place = torch.arange(len(labels), device=labels.device) - first[labels[order]]
-    found = torch.zeros_like(labels, dtype=torch.bool)
-    found[order] = place < taken[labels[order]]
-    return found
+class _Watch:
+    """Shows which decay a long fit is at, and how often it has had the loss; says nothing of a short one."""
+
+    def __init__(self, fits: int, console: Console | None) -> None:
+        self.progress = Progress(fits, console=console, unit="decay") if console is not None else None
+        self.fits, self.losses = 0, 0
+
+    @classmethod
+    def of(cls, problem: _Problem, fits: int, console: Console | None) -> _Watch:
+        (images, features), classes = problem.rows.shape, len(problem.present)
+        if console is None or images * features * classes < LONG:
+            return cls(fits, None)
+        told = f"linear-fast: {images} images, {features} features, {classes} classes; {fits - 1} decays, then the best"
+        console.print(told, highlight=False)
+        return cls(fits, console)
+
+    def __enter__(self) -> _Watch:
+        if self.progress is not None:
+            self.progress.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.progress is not None:
+            self.progress.__exit__()
+
+    def loss(self, decay: float) -> None:
+        self.losses += 1
+        if self.progress is not None:
+            self.progress.show({"step": self.fits, "verdict": f"decay {decay:.2g}, step {self.losses}"})
+
+    def end(self) -> None:
+        self.fits, self.losses = self.fits + 1, 0
+        if self.progress is not None:
+            self.progress.advance(self.fits)
 
 
 class _Head(NamedTuple):
@@ -150,21 +183,31 @@ class _Problem:
     spread: Float[Tensor, " c"]  # variance along each axis
 
     @classmethod
-    def of(cls, keys: Float[Tensor, "keys c"], key_labels: Int[Tensor, " keys"]) -> _Problem:
+    def of(
+        cls, keys: Float[Tensor, "keys c"], key_labels: Int[Tensor, " keys"], order: Int[Tensor, " keys"] | None = None
+    ) -> _Problem:
+        """With the keys in that order. Takes memory for one copy of them: all but the rows is in parts."""
         keys = keys.detach().float()
         _check_rows(keys)
         present, labels = key_labels.unique(return_inverse=True)
         if len(present) < 2:
             raise UserError(f"linear-fast needs two classes or more in --data; all {len(keys)} images are of one")
+        order = torch.arange(len(keys), device=keys.device) if order is None else order
         mean, std = keys.mean(dim=0), keys.std(dim=0, correction=0)
         constant = std <= 1e-6 * (std.max() + mean.abs())  # a deviation that is rounding; as in StandardScaler
         std = std.masked_fill(constant, 1)
-        rows = (keys - mean).div_(std)
-        spread, axes = torch.linalg.eigh((rows.T @ rows / len(rows)).cpu())  # Apple's GPU has none
+        rows, covariance = torch.empty_like(keys), keys.new_zeros(keys.shape[1], keys.shape[1])
+        parts = rows.split(CHUNK)
+        for part, chosen in zip(parts, order.split(CHUNK), strict=True):
+            part.copy_(keys[chosen].sub_(mean).div_(std))
+            covariance.addmm_(part.T, part)
+        spread, axes = torch.linalg.eigh(covariance.div_(len(rows)).cpu())  # Apple's GPU has none
         axes, spread = axes.to(rows.device), spread.clamp(min=0).to(rows.device)
-        return cls(rows @ axes, labels, present, mean, std, axes, spread)
+        for part in parts:
+            part.copy_(part @ axes)
+        return cls(rows, labels[order], present, mean, std, axes, spread)
 
-    def minimum(self, decay: float, start: _Head | None = None) -> _Head:
+    def minimum(self, decay: float, start: _Head | None = None, watch: _Watch | None = None) -> _Head:
         """The head of least loss, from `start` or from 0."""
         if not decay > 0:
             raise UserError(f"a decay of {decay:g}: must be above 0, or the weights have no minimum")
@@ -185,6 +228,8 @@ class _Problem:
             found = functional.cross_entropy(functional.linear(self.rows, scaled, bias), self.labels)
             found = found + decay / 2 * scaled.square().sum()
             found.backward()
+            if watch is not None:
+                watch.loss(decay)
             return found
 
         with torch.enable_grad():
@@ -193,6 +238,8 @@ class _Problem:
         converged = state["n_iter"] < MOST_STEPS and state["func_evals"] < 2 * MOST_STEPS
         if not converged:
             log.warning("linear-fast stopped after %d steps at decay %g, not at the minimum", state["n_iter"], decay)
+        if watch is not None:
+            watch.end()
         return _Head(weight.detach() * scale, bias.detach(), state["n_iter"], converged)
 
     def unfolded(self, head: _Head, decay: float, classes: int, tried: tuple[Tried, ...] = ()) -> Fitted:
@@ -206,7 +253,7 @@ class _Problem:
 
 
 def _check_rows(rows: Float[Tensor, "n c"]) -> None:
-    bad = len(rows) - int(rows.isfinite().all(dim=1).sum())
+    bad = len(rows) - sum(int(part.isfinite().all(dim=1).sum()) for part in rows.split(CHUNK))
     if bad:
         raise UserError(
             f"the features of {bad} of {len(rows)} images are not finite; try --precision fp32, or other weights"

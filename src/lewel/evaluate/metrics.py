@@ -19,11 +19,15 @@ def top_k(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"], k: int 
 
 
 def true_rank(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """The place of each row's own class when its classes are sorted by score: 0 is the best."""
+    """The place of each row's own class when its classes are sorted by score: 0 is the best.
+
+    An own score of -inf, of a class that was never in question, or of nan is behind all: as many as there are classes.
+    """
     own = logits.gather(1, labels[:, None])
     ahead = (logits <= own).logical_not_()  # not `>`: a nan, on either side, stands ahead
     lower = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
     ahead |= lower.logical_and_(logits == own)
+    ahead |= own == -torch.inf
     return ahead.count_nonzero(dim=1)
 
 

@@ -17,7 +17,7 @@ from lewel.visualize.chart import number
 
 PAGE = "page.html"
 FIRST_SKIPPED = 10
-SHOWN = ("per_class", "per_attribute", "confusion", "grid")  # in sections of their own
+SHOWN = ("per_class", "per_attribute", "grid")  # in sections of their own
 NOTES = {
     "best_of_grid_top1": "chosen on val, so optimistic; not the protocol's number",
     "top1_last": "after the last epoch",
@@ -65,15 +65,14 @@ def write(out: Path, found: Sequence[Result]) -> list[Path]:
     Returns what was written.
     """
     directories = {result.label: out / result.label if len(found) > 1 else out for result in found}
-    pictures = {r.label: confusion.write(directories[r.label], r, tuple(r.metrics.get("per_class", ()))) for r in found}
-    written = {label: path for label, path in pictures.items() if path is not None}
-    text = page(directories, found, written)
+    mistakes = [each for result in found if (each := _mistakes(result, out, directories[result.label])) is not None]
+    text = page(directories, found, mistakes)
     files.replace(out / PAGE, text.encode("utf-8", "backslashreplace"))
-    return [out / PAGE, *written.values()]
+    return [out / PAGE, *(out / each.file for each in mistakes)]
 
 
-def page(directories: Mapping[str, Path], found: Sequence[Result], pictures: Mapping[str, Path]) -> str:
-    """The page as text. directories: of each label, with its seeds' records.  pictures: confusion matrices to embed."""
+def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Sequence[Mistakes]) -> str:
+    """The page as text. directories: of each label, with its seeds' records."""
     first = found[0]
     data = first.runs[0].data
     columns = tables.names(found)
@@ -96,7 +95,7 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], pictures: Map
         deterministic=all(result.deterministic for result in found),
         grids=[each for each in map(breakdown.grid, found) if each is not None],
         parts=breakdown.parts(found),
-        mistakes=[_mistakes(r, pictures[r.label], len(found) > 1) for r in found if r.label in pictures],
+        mistakes=mistakes,
         sections=sections(found),
         first_skipped=FIRST_SKIPPED,
     )
@@ -148,10 +147,15 @@ def _weights(result: Result) -> Section:
     )
 
 
-def _mistakes(result: Result, picture: Path, several: bool) -> Mistakes:
-    file = f"{result.label}/{picture.name}" if several else picture.name
-    listed = confusion.most_frequent(result, tuple(result.metrics["per_class"]))
-    return Mistakes(result.label, file, report.embedded(picture), listed)
+def _mistakes(result: Result, out: Path, directory: Path) -> Mistakes | None:
+    """Writes confusion.png into the weights' directory; None where the task has no classes."""
+    counts = confusion.matrix(result, directory)
+    if counts is None:
+        return None
+    names = tuple(result.metrics["per_class"])
+    picture = confusion.write(directory, result, counts, names)
+    listed = confusion.most_frequent(counts, names, len(result.runs))
+    return Mistakes(result.label, picture.relative_to(out).as_posix(), report.embedded(picture), listed)
 
 
 def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:

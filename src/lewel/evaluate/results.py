@@ -22,7 +22,6 @@ from lewel.engine import files
 from lewel.version import __version__
 
 RESULTS = "results.json"
-PREDICTIONS = "predictions.npz"  # of a seed's best evaluation, where it trains
 TITLES = {  # of what is in per cent, and better the higher it is
     "top1": "top-1",
     "top5": "top-5",
@@ -166,6 +165,6 @@ def _finite(content: Any) -> Any:
 
 
 def as_json(content: Any) -> bytes:
-    """Indented, but for rows of numbers: of a confusion matrix each has one line."""
+    """Indented, but for rows of numbers: each has one line."""
     text = json.dumps(_finite(content), indent=1, allow_nan=False)
     return re.sub(r"\[\n[^\[\]{}\"]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text).encode()

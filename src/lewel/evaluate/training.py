@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lewel.engine import checkpoint, files
+from lewel.engine import checkpoint
 from lewel.engine.background import Background
 from lewel.engine.identity import Identity
 from lewel.engine.loop import Step, train
@@ -28,9 +27,9 @@ from lewel.engine.record import Record
 from lewel.engine.schedule import Schedule, steps, warmup_cosine
 from lewel.engine.signals import Interrupted, StopRequest
 from lewel.engine.state import Training
+from lewel.evaluate import predictions
 from lewel.evaluate.job import Job
 from lewel.evaluate.protocols import Finetune, Linear, Task
-from lewel.evaluate.results import PREDICTIONS
 from lewel.shapes import Batch
 
 log = logging.getLogger(__name__)
@@ -124,9 +123,8 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
         raise Interrupted(total, total)
     evaluations = [row for row in rows.rows if fit.rank_by in row]
     best = max(evaluations, key=lambda row: row[fit.rank_by])
-    with np.load(_of_step(job.directory, best["step"])) as arrays:
-        found = dict(arrays)
-    _write(job.directory / PREDICTIONS, found)
+    found = predictions.load(_of_step(job.directory, best["step"]))
+    predictions.write(job.directory, found)
     return evaluations, found
 
 
@@ -138,13 +136,6 @@ def clear(directory: Path) -> None:
 
 def _of_step(directory: Path, step: int) -> Path:
     return directory / BEST / f"{step}.npz"
-
-
-def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    with files.replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]  # its stubs take an option for an array
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @dataclass
@@ -212,7 +203,7 @@ class _Evaluate:
         if not before or numbers[self.fit.rank_by] > max(before):
             path = _of_step(self.job.directory, step.number)
             path.parent.mkdir(exist_ok=True)
-            _write(path, arrays)
+            predictions.save(path, arrays)
         epoch = step.number / self.fit.steps_per_epoch
         self.record.write({"step": step.number, "epoch": epoch, **numbers})
         shown = f"{self.fit.rank_by} {numbers[self.fit.rank_by]:.2f} %"
