@@ -88,3 +88,20 @@ def test_long_ones_show_how_far_they_are(monkeypatch):
     monkeypatch.setattr(knn, "QUERIES", 10)
     knn.votes(keys, labels, keys, 3, 5, 0.07, Console(file=out))
     assert "query 10/30" in out.getvalue() and "query 30/30" in out.getvalue()
+
+
+def test_a_small_temperature_leaves_the_nearest_alone_to_decide():
+    """In float32, which has no exp(1 / 0.001)."""
+    generator = torch.Generator().manual_seed(0)
+    keys, queries = torch.rand(60, 8, generator=generator), torch.rand(25, 8, generator=generator)
+    labels = torch.randint(0, 7, (60,), generator=generator)
+    nearest = torch.nn.functional.cosine_similarity(queries[:, None], keys[None], dim=2).argmax(dim=1)
+    assert torch.equal(knn.votes(keys, labels, queries, 7, 20, 1e-6).argmax(dim=1), labels[nearest])
+    votes = knn.votes(keys, labels, queries, 7, 20, 0.001)
+    assert (votes[votes != -math.inf] >= 0).all() and (votes.amax(dim=1) >= 1).all() and (votes <= 20).all()
+
+
+def test_a_large_temperature_counts():
+    keys, queries = torch.rand(60, 8), torch.rand(25, 8)
+    found = knn.votes(keys, torch.arange(60) % 7, queries, 7, 60, 1e6)
+    torch.testing.assert_close(found, torch.tensor([9.0, 9, 9, 9, 8, 8, 8]).expand(25, -1), rtol=1e-4, atol=0)
