@@ -93,6 +93,7 @@ def test_the_last_rate_follows_the_first():
 def test_the_two_falls_stay_apart_however_short_the_training(epochs):
     """At three and four fifths of it, in steps."""
     task = get("linear-byol", Changes(epochs=epochs)).task
+    assert isinstance(task, Linear)
     rate = training.schedule(task, 10)
     rates = [rate(step) for step in range(10 * epochs)]
     assert [rates.count(value) for value in dict.fromkeys(rates)] == [6 * epochs, 2 * epochs, 2 * epochs]
