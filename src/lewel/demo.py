@@ -16,11 +16,9 @@ from lewel.data import scenes
 from lewel.data.images import Source, open_images
 from lewel.engine.precision import Precision, choose, device
 from lewel.errors import UserError, nearest
-from lewel.evaluate import linear_fast, metrics
-from lewel.evaluate.features import labelled_features
-from lewel.evaluate.knn import top1
+from lewel.evaluate import during
 from lewel.interop import runs
-from lewel.model.encoder import Encoder, Pooled
+from lewel.model.encoder import Encoder
 from lewel.plan import Overrides
 from lewel.pretrain import pretrain
 from lewel.visualize import maps, report
@@ -60,10 +58,8 @@ def demo(out: Path, method: str, seed: int) -> None:
 
 def score(encoder: Encoder, train: Source, val: Source, data: Data, on: Precision) -> dict[str, float]:
     """Top-1 in per cent by kNN and by linear-fast, keys from train, queries from val."""
-    features = Pooled(encoder).to(on.device)
-    keys, (rows, labels) = (labelled_features(features, images, data, on) for images in (train, val))
-    head = linear_fast.fit(*keys, classes=len(train.classes or []))
-    return {"kNN": top1(*keys, rows, labels), "linear-fast": metrics.top_k(head.logits(rows), labels)}
+    found = during.measure(during.TITLES, encoder.to(on.device), train, val, data, on)
+    return {during.TITLES[measured.name]: measured.top1 for measured in found}
 
 
 def _summary(console: Console, run: Path, scores: dict[str, dict[str, float]]) -> None:

@@ -43,13 +43,15 @@ def matrix(result: Result, directory: Path) -> Int[np.ndarray, "n n"] | None:
 
     None too where a seed has no such file.
     """
-    found = [predictions.read(directory, run.seed) for run in result.runs] if "per_class" in result.metrics else []
-    if not found or None in found:
+    if "per_class" not in result.metrics:
         return None
     classes = len(result.metrics["per_class"])
     counts = np.zeros((classes, classes), np.int64)
-    for each in found:
-        np.add.at(counts, (each["labels"], each["predicted"]), 1)
+    for run in result.runs:
+        found = predictions.read(directory, run.seed)
+        if found is None:
+            return None
+        np.add.at(counts, (found["labels"], found["predicted"]), 1)
     return counts
 
 
