@@ -31,6 +31,7 @@ CLASSES = ("ant", "bee", "cow")
 SIZE = 32
 KNN = "knn-k20-t0.07"
 HERE = ("--device", "cpu", "--workers", 0)
+SHORT = ("--epochs", 2, "--batch-size", 6)
 
 
 class Means(nn.Module):

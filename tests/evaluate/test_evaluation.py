@@ -17,13 +17,11 @@ import little
 import numpy as np
 import pytest
 import timm
-from little import HERE, KNN, evaluate, read
+from little import HERE, KNN, SHORT, evaluate, read
 
 from command import lewel
 from lewel.engine import precision
 from lewel.evaluate import evaluation, features, knn, predictions, training
-
-SHORT = ("--epochs", 2, "--batch-size", 6)
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -157,7 +155,7 @@ def test_an_image_that_cannot_be_read_is_named_for_every_seed(
         assert seed["images_of_val"] == 5
         found = predictions.read(out, seed["seed"])
         assert found is not None and len(found["images"]) == 5
-        assert set(seed["metrics"]) == {"top1", "mean_per_class", "per_class"}
+        assert set(seed["metrics"]) == {"top1", "mean_per_class", "per_class", "chosen", "decays"}
 
 
 # -- numbers that flags change

@@ -163,10 +163,9 @@ def _steps(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name))
 
 
-def latest(run: Path, flag: str = "--run") -> Path | None:
+def latest(run: Path) -> Path | None:
     """The newest checkpoint of a run whose bytes are those that were written; None when there is none at all.
 
-    flag: the one that named `run`, for errors.
     Each damaged one is named in the log, with its file. Raises UserError when all are damaged.
     """
     found, problem = None, ""
@@ -175,7 +174,7 @@ def latest(run: Path, flag: str = "--run") -> Path | None:
         for damage in damages:
             log.warning("%s; %s", damage, f"going on from {found.name}" if found else "there is none before it")
         if damages and not found:
-            problem = f"{damages[0]}; no checkpoint of {run} can be used: restore one, or choose another {flag}"
+            problem = f"{damages[0]}; no checkpoint of {run} can be used: restore one, or choose another --run"
     parallel.raise_together(problem)
     if parallel.world() == 1:
         return found
