@@ -198,6 +198,21 @@ def data_index(folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metava
     make_index(folder, out)
 
 
+def data_subset(
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER|INDEX")], classes: Path, out: Path
+) -> None:
+    """An index of some classes alone, such as ImageNet-100, for every --data. No image is copied.
+
+    Args:
+        source: folder with train/CLASS and val/CLASS, or its index
+        classes: list of the classes' names, one on each line
+        out: file to write, a name that ends in .safetensors; an index that is there is replaced
+    """
+    from lewel.prepare.commands import make_subset
+
+    make_subset(source, classes, out)
+
+
 def data_pack(
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER|INDEX")],
     out: Path,
@@ -234,6 +249,7 @@ COMMANDS = {
     "bench cost": bench.cost,
     "bench executors": bench.executors,
     "data index": data_index,
+    "data subset": data_subset,
     "data pack": data_pack,
 }
 

@@ -1,4 +1,4 @@
-"""`lewel data`: from a folder to an index or to shards, with a word on how far it is."""
+"""`lewel data`: from a folder to an index, of all or of some classes, or to shards, with a word on how far it is."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from lewel.data.shards import Shards
 from lewel.engine import files as disk
 from lewel.errors import UserError
 from lewel.prepare import pack as packing
+from lewel.prepare import subset
 from lewel.prepare.shard_plan import plan
 
 LINE_EVERY_S = 30.0
@@ -32,23 +33,23 @@ WHOLE: tuple[tuple[str, Split | None], ...] = (("images", None),)
 def make_index(folder: str, out: Path, console: Console | None = None) -> None:
     """Write the index of a folder or a list. Nothing but an index is replaced; on a UserError nothing is written."""
     console, began = console or Console(stderr=True), time.monotonic()
-    if out.suffix.lower() != index.SUFFIX:
-        raise UserError(f"--out {printable(out)}: a name that ends in {index.SUFFIX} is needed")
-    if not out.parent.is_dir():
-        raise UserError(f"--out {printable(out)}: the folder {printable(out.parent)} does not exist")
-    if out.exists():
-        _check_replaceable(out)
+    _check_index(out)
     if folder.lower().endswith(index.SUFFIX):
         raise UserError(f"{folder} is an index already; give the folder that it is of")
-    parts = _parts(folder, console)
-    try:
-        disk.replace(out, index.to_bytes(parts))
-    except OSError as error:
-        raise UserError(
-            f"--out {printable(out)} cannot be written ({error.strerror or error}); give another"
-        ) from error
-    took = time.monotonic() - began
-    _say(console, f"wrote {printable(out)}: {_counts(parts)}, in {took:.1f} s")
+    _write_index(_parts(folder, console), out, began, console)
+
+
+def make_subset(source: str, classes: Path, out: Path, console: Console | None = None) -> None:
+    """Write the index of some classes of a folder, a list or an index. On a UserError nothing is written."""
+    console, began = console or Console(stderr=True), time.monotonic()
+    _check_index(out)
+    if Path(source).absolute() == out.absolute():
+        raise UserError(f"--out {printable(out)} is what the images are taken from; give another name")
+    wanted = subset.read_classes(classes)
+    parts = subset.chosen(_parts(source, console), wanted)
+    _write_index(parts, out, began, console)
+    for sentence in subset.told(parts, wanted):
+        _say(console, sentence)
 
 
 def pack(source: str, out: Path, shard_size: float, workers: int, console: Console | None = None) -> None:
@@ -79,11 +80,31 @@ def _parts(where: str, console: Console) -> dict[str, Files]:
         for part, split in PARTS if is_divided(where) else WHOLE:
             images = open_images(where, split)
             if isinstance(images, Shards):
-                raise UserError(f"{where} is packed already; --data takes it as it is")
+                raise UserError(f"{where} is packed already: --data takes it as it is; else give the folder of the images")
             if isinstance(images, Pixels):
                 raise UserError(f"{where} is CIFAR-10, which is read at once as it is; give a folder of image files")
             found[part] = Files(str(Path(images.root).absolute()), images.names, images.labels, images.classes)
     return found
+
+
+def _check_index(out: Path) -> None:
+    """Raises UserError where no index can be written, or something else would be replaced."""
+    if out.suffix.lower() != index.SUFFIX:
+        raise UserError(f"--out {printable(out)}: a name that ends in {index.SUFFIX} is needed")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {printable(out)}: the folder {printable(out.parent)} does not exist")
+    if out.exists():
+        _check_replaceable(out)
+
+
+def _write_index(parts: dict[str, Files], out: Path, began: float, console: Console) -> None:
+    try:
+        disk.replace(out, index.to_bytes(parts))
+    except OSError as error:
+        raise UserError(
+            f"--out {printable(out)} cannot be written ({error.strerror or error}); give another"
+        ) from error
+    _say(console, f"wrote {printable(out)}: {_counts(parts)}, in {time.monotonic() - began:.1f} s")
 
 
 def _check_replaceable(out: Path) -> None:
