@@ -80,7 +80,9 @@ def _parts(where: str, console: Console) -> dict[str, Files]:
         for part, split in PARTS if is_divided(where) else WHOLE:
             images = open_images(where, split)
             if isinstance(images, Shards):
-                raise UserError(f"{where} is packed already: --data takes it as it is; else give the folder of the images")
+                raise UserError(
+                    f"{where} is packed already: --data takes it as it is; else give the folder of the images"
+                )
             if isinstance(images, Pixels):
                 raise UserError(f"{where} is CIFAR-10, which is read at once as it is; give a folder of image files")
             found[part] = Files(str(Path(images.root).absolute()), images.names, images.labels, images.classes)
