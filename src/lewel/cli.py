@@ -248,6 +248,7 @@ COMMANDS = {
     "bench memory": bench.memory,
     "bench cost": bench.cost,
     "bench executors": bench.executors,
+    "bench linear": bench.linear,
     "data index": data_index,
     "data subset": data_subset,
     "data pack": data_pack,

@@ -246,6 +246,23 @@ class Timing(Bench):
 
 
 @dataclass(frozen=True)
+class LinearEpoch:
+    """Which linear evaluation `lewel bench linear` measures. Each is a flag of it."""
+
+    encoder: str = "resnet18"  # of timm's, untrained
+    image_size: int = 64  # pixels
+    classes: int = 100  # the labels are made up
+    data: str | None = None  # folder of images; by default JPEGs of 500 x 375 pixels that it makes
+    images: int = 2560  # of an epoch, evenly over the folder
+    rounds: int = 3  # 3 or more; each times every contender twice
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"  # of the encoder; the classifiers are in fp32
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    workers: int | None = None  # processes that decode; by default as in `lewel evaluate`
+    threads: int | None = None  # that PyTorch may use; by default its own choice
+    json: Path | None = None  # file for every figure
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What `lewel evaluate` measures, on what, and how it is carried out. Each is a flag of it."""
 

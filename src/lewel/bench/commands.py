@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +15,9 @@ from rich.live import Live
 from rich.table import Table
 
 from lewel import plan, recipes
-from lewel.bench import compare, cost, data, executors, memory, step, train, work
+from lewel.bench import compare, cost, data, executors, linear, memory, step, train, work
 from lewel.bench.package import Folder, Setup
-from lewel.config import Bench, Recipe, Timing
+from lewel.config import Bench, LinearEpoch, Recipe, Timing
 from lewel.data.images import open_images
 from lewel.data.loader import steps_per_epoch
 from lewel.data.workers import default_workers
@@ -33,14 +34,36 @@ def bench_data(recipe: str, folder: str | None, images: int, rounds: int, thread
     compare.check_rounds(rounds)
     _at_least_one(images=images, threads=threads)
     chosen = recipes.get(recipe).data
-    engine_memory.keep_freed()  # as a training run does
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with _on_threads(threads):
         results = data.measure(chosen, folder, images, rounds)
         title = f"two views of {chosen.image_size} px, {recipe}; {_where(torch.device('cpu'))}, {threads} thread(s)"
         settings = {"recipe": recipe, "data": folder, "images": images, "rounds": rounds, "threads": threads}
         _show(compare.table(title, results), out, settings, [compare.as_dict(result) for result in results])
+
+
+def bench_linear(options: LinearEpoch) -> None:
+    """Raises UserError for numbers below 1, fewer than 3 rounds, an unknown encoder, or too few images."""
+    compare.check_rounds(options.rounds)
+    _at_least_one(
+        images=options.images, image_size=options.image_size, classes=options.classes, threads=options.threads
+    )
+    with _on_threads(options.threads):
+        results = linear.measure(options)
+        title = (
+            f"linear-byol, {options.encoder}, {options.image_size} px, {options.classes} classes, {options.precision}"
+        )
+        settings = {**dataclasses.asdict(options), "json": None}
+        _show(compare.table(title, results), options.json, settings, [compare.as_dict(result) for result in results])
+
+
+@contextmanager
+def _on_threads(threads: int | None) -> Iterator[None]:
+    """So many threads for PyTorch, and freed memory kept, as a training run does."""
+    engine_memory.keep_freed()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
 

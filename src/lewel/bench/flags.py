@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lewel.config import Bench, Timing
+from lewel.config import Bench, LinearEpoch, Timing
 from lewel.plan import Overrides
 
 _Flat = tyro.conf.arg(name="")
@@ -115,3 +115,10 @@ def executors(
     from lewel.bench import commands
 
     commands.bench_executors(recipe, data, images, json)
+
+
+def linear(options: Annotated[LinearEpoch, _Flat]) -> None:
+    """An epoch of linear evaluation with its grid of 32 classifiers, against the bare encoder over the same crops."""
+    from lewel.bench import commands
+
+    commands.bench_linear(options)

@@ -11,23 +11,23 @@ What is done is not done again: the same command on the same --out goes on where
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from rich.console import Console
 
 from lewel import parallel
 from lewel.config import Evaluation
 from lewel.data.workers import default_workers
 from lewel.engine import files, precision
+from lewel.engine.loop import place
+from lewel.engine.precision import Precision
 from lewel.errors import UserError
-from lewel.evaluate import finetune, knn, labelled, linear, linear_fast, page, protocols, results, subset
+from lewel.evaluate import finetune, knn, labelled, linear, linear_fast, page, protocols, results, subset, training
 from lewel.evaluate.job import Job, Task
 from lewel.evaluate.parts import Divided
 from lewel.evaluate.protocols import Changes, Finetune, Protocol
@@ -51,99 +51,146 @@ def evaluate(name: str, options: Evaluation, changes: Changes, console: Console 
     """
     protocol = protocols.get(name, changes)
     _check(options, protocol)
+    on = precision.device(options.device)
+    how = precision.choose("auto" if protocol.precision == "mixed" else protocol.precision, on)
     data = labelled.open_divided(options.data, options.split, options.group_by, options.val_share, options.seed)
     _check_targets(protocol, data)
-    on = precision.device(options.device)
-    shared = _Shared(options, protocol, changes.image_size, data, on, console or Console(stderr=True))
+    seeds = range(options.seed, options.seed + options.seeds)
+    workers = default_workers(on) if options.workers is None else options.workers
+    parts = {seed: _part(options, protocol, data, seed) for seed in seeds}
+    shared = _Shared(parts, how, workers, console or Console(stderr=True))
     out = Path(options.out)
-    named = dict(zip(labels(options.weights), options.weights, strict=True))
-    first = {label: open_subject(source, options.seed) for label, source in named.items()}  # errors before anything
+    entries = _entries(options, protocol, changes.image_size, out)
+    _check_out(out, entries, parts[options.seed], options.seed)
     with ExitStack() as opened:
         _take(out, opened)
-        found = [
-            shared.result(label, named[label], subject, out if len(named) == 1 else out / label)
-            for label, subject in first.items()
-        ]
+        found = [shared.result(entry) for entry in entries]
         results.write_tables(out, found)
         page.write(out, found)
     return found
 
 
+class _Entry(NamedTuple):
+    """A row of the table.  subject: that of the first seed.  protocol: at the size of the images."""
+
+    label: str
+    source: str
+    subject: Subject
+    protocol: Protocol
+    directory: Path
+
+
+def _entries(options: Evaluation, protocol: Protocol, image_size: int | None, out: Path) -> list[_Entry]:
+    """One for each of the weights. Raises UserError for weights that the protocol cannot take."""
+    found = []
+    for label, source in zip(labels(options.weights), options.weights, strict=True):
+        subject = open_subject(source, options.seed)
+        if isinstance(protocol.task, Finetune) and subject.encoder is None:
+            raise UserError(
+                f"--weights {source}: {protocol.base} fine-tunes CNNs, this is a {subject.name}; "
+                "take a task with frozen features, such as linear-byol or knn-k20-t0.07"
+            )
+        sized = protocols.at_size(protocol, image_size, subject.image_size)
+        subject.data(sized.image_size)  # raises for a size that the network does not take
+        found.append(_Entry(label, source, subject, sized, out if len(options.weights) == 1 else out / label))
+    return found
+
+
+def _part(options: Evaluation, protocol: Protocol, data: Divided, seed: int) -> Divided:
+    """The data with the share of the training images that the protocol takes."""
+    task = protocol.task
+    if not isinstance(task, Finetune) or task.fraction == 1:
+        return data
+    train, listed = data.train, options.subset
+    chosen = subset.by_share(train, task.fraction, seed) if listed is None else subset.by_list(train, listed)
+    subset.check_share(chosen.images, train, task.fraction)
+    return Divided(chosen.images, data.val, {**data.facts, "subset": chosen.facts})
+
+
 @dataclass
 class _Shared:
-    """What is the same for all weights and seeds."""
+    """What is the same for all weights.  parts: the data, by seed."""
 
-    options: Evaluation
-    protocol: Protocol
-    image_size: int | None
-    data: Divided
-    device: torch.device
+    parts: dict[int, Divided]
+    precision: Precision
+    workers: int
     console: Console
 
-    def result(self, label: str, source: str, subject: Subject, directory: Path) -> Result:
+    def result(self, entry: _Entry) -> Result:
         """All seeds of one set of weights, and their results.json."""
-        protocol = protocols.at_size(self.protocol, self.image_size, subject.image_size)
-        subject.data(protocol.image_size)  # raises for a size that the network does not take
-        self.console.print(f"{protocol.name} on {label}: {subject.name}", highlight=False, markup=False)
-        runs, known = [], {}
-        for seed in range(self.options.seed, self.options.seed + self.options.seeds):
-            if seed != self.options.seed:
-                subject = open_subject(source, seed)  # random weights are others with another seed
-            runs.append(self._run(protocol, subject, seed, directory / f"seed-{seed}", known))
-        found = results.summarise(label, protocol, subject, runs)
-        results.write(directory, found)
+        told = f"{entry.protocol.name} on {entry.label}: {entry.subject.name}"
+        self.console.print(told, highlight=False, markup=False)
+        runs, known, subject = [], {}, entry.subject
+        for seed in self.parts:
+            if runs:
+                subject = open_subject(entry.source, seed)  # random weights are others with another seed
+                if subject.digest != runs[-1].weights:
+                    known.clear()
+            runs.append(self._run(entry, subject, seed, known))
+        found = results.summarise(entry.label, entry.protocol, entry.subject, runs)
+        results.write(entry.directory, found)
         return found
 
-    def _run(self, protocol: Protocol, subject: Subject, seed: int, directory: Path, known: dict[Any, Any]) -> Run:
-        data, skipped = self._part(protocol, seed), list[Skip]()
-        identity = {
-            "protocol": protocol.facts()["digest"],
-            "weights": subject.digest,
-            "data": results.data_digest(data.facts),
-            "seed": seed,
-        }
-        done = _begin(directory, identity)
+    def _run(self, entry: _Entry, subject: Subject, seed: int, known: dict[Any, Any]) -> Run:
+        data, directory, skipped = self.parts[seed], entry.directory / f"seed-{seed}", list[Skip]()
+        identity = _identity(entry.protocol, subject, data, seed)
+        done = _done(directory, identity)
         if done is None:
-            on = precision.choose("auto" if protocol.precision == "mixed" else protocol.precision, self.device)
-            workers = default_workers(self.device) if self.options.workers is None else self.options.workers
-            subject.features.to(self.device)
-            job = Job(protocol, subject, data, seed, directory, on, workers, self.console, skipped, known)
+            directory.mkdir(parents=True, exist_ok=True)
+            files.replace(directory / JOB, results.as_json({"identity": identity}))
+            how = self.precision
+            place(subject.features, how.device)
+            job = Job(entry.protocol, subject, data, seed, directory, how, self.workers, self.console, skipped, known)
             began = time.perf_counter()
-            metrics = dict(TASKS[type(protocol.task)](job))
+            metrics = dict(TASKS[type(entry.protocol.task)](job))
             done = {
                 "metrics": metrics,
                 "seconds": round(time.perf_counter() - began, 3),
-                "precision": on.name,
-                "device": str(self.device),
+                "precision": how.name,
+                "device": str(how.device),
                 "skipped": [skip._asdict() for skip in skipped],
                 "versions": results.versions(),
             }
             files.replace(directory / JOB, results.as_json({"identity": identity, "done": done}))
-            shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+        training.clear(directory)
         return Run(seed, subject.digest, data.facts, **done)
 
-    def _part(self, protocol: Protocol, seed: int) -> Divided:
-        """The data with the share of the training images that the protocol takes."""
-        task = protocol.task
-        if not isinstance(task, Finetune) or task.fraction == 1:
-            return self.data
-        train, listed = self.data.train, self.options.subset
-        chosen = subset.by_share(train, task.fraction, seed) if listed is None else subset.by_list(train, listed)
-        subset.check_share(chosen.images, train, task.fraction)
-        return Divided(chosen.images, self.data.val, {**self.data.facts, "subset": chosen.facts})
+
+def _identity(protocol: Protocol, subject: Subject, data: Divided, seed: int) -> dict[str, Any]:
+    """What decides a job's numbers."""
+    return {
+        "protocol": protocol.facts()["digest"],
+        "weights": subject.digest,
+        "data": results.data_digest(data.facts),
+        "seed": seed,
+    }
 
 
-def _begin(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """What the job in the directory gave, if it is done. Raises UserError where it is another job's."""
+def _done(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """What the job in the directory gave, if it is done. Raises UserError where it is another job's.
+
+    A job that came to no checkpoint is no loss: its directory is taken over.
+    """
     path = directory / JOB
-    if path.is_file():
-        found = json.loads(path.read_bytes())
-        if other := [name for name, value in identity.items() if found["identity"].get(name) != value]:
-            raise UserError(f"--out: {directory} is of other {' and '.join(other)}; give another --out, or delete it")
-        return found.get("done")
-    directory.mkdir(parents=True, exist_ok=True)
-    files.replace(path, results.as_json({"identity": identity}))
-    return None
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_bytes())
+    other = [name for name, value in identity.items() if found["identity"].get(name) != value]
+    if other and ("done" in found or any(directory.glob("checkpoints/step-*"))):
+        raise UserError(f"--out: {directory} is of other {' and '.join(other)}; give another --out, or delete it")
+    return None if other else found.get("done")
+
+
+def _check_out(out: Path, entries: Sequence[_Entry], data: Divided, seed: int) -> None:
+    """Raises UserError for a directory with jobs of another evaluation, before any of this one is done."""
+    for entry in entries:
+        _done(entry.directory / f"seed-{seed}", _identity(entry.protocol, entry.subject, data, seed))
+    there = {path.parent.parent for path in (*out.glob(f"seed-*/{JOB}"), *out.glob(f"*/seed-*/{JOB}"))}
+    if others := sorted(map(str, there - {entry.directory for entry in entries})):
+        raise UserError(
+            f"--out {out}: there are results of other weights, in {', '.join(others[:3])}; "
+            "give these --weights too, or another --out"
+        )
 
 
 def _take(out: Path, opened: ExitStack) -> None:

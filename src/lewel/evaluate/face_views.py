@@ -2,11 +2,13 @@
 
     resize to a square; flip 1/2; colours 0.5 at 1/2; move by up to 0.2 at 1/2; turn by up to 10 degrees at 1/2; erase
 
-Each image's random numbers belong to (seed, step, image): torch's generator is seeded with them, and then as it was.
+Each image's random numbers belong to (seed, step, image, and how often the step has had it already): torch's generator
+is seeded with them, and then as it was.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +18,7 @@ from torchvision.transforms import v2
 
 from lewel import config
 from lewel.data.augment import VIEW, uniforms
-from lewel.data.images import Images
+from lewel.data.images import Images, fetched
 from lewel.data.loader import as_drawn, readable
 from lewel.data.serving import Drawn, Order, Views
 from lewel.shapes import Skip
@@ -47,13 +49,16 @@ class FaceViews(Views):
     def __getitem__(self, order: Order) -> Drawn:
         step, indices = order
         seen, skipped, faces = list[int](), list[Skip](), list[np.ndarray]()
+        images, times = fetched(self.images, indices), Counter[int]()
         for index in indices:
-            found, image = readable(self.images.read, len(self.images), self.seed, step, index, skipped)
+            found, image = readable(images.read, len(images), self.seed, step, index, skipped)
             seen.append(found)
-            faces.append(self._view(image.resize((self.size, self.size), Image.Resampling.BILINEAR), step, index))
+            face = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
+            faces.append(self._view(face, uniforms(1, VIEW, self.seed, step, index, times[index])[0]))
+            times[index] += 1
         return as_drawn(np.stack(faces)[None], None, None, seen, skipped)
 
-    def _view(self, face: Image.Image, step: int, index: int) -> np.ndarray:
+    def _view(self, face: Image.Image, chance: float) -> np.ndarray:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(uniforms(1, VIEW, self.seed, step, index)[0] * 2**53))
+            torch.default_generator.manual_seed(int(chance * 2**53))  # the GPU's stay as they are
             return self.transform(face).permute(1, 2, 0).numpy()

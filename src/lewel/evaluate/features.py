@@ -137,14 +137,18 @@ def batches(
 
 @torch.no_grad()
 def encode(features: nn.Module, batch: Batch, precision: Precision, images: Source) -> Float[Tensor, "b c"]:
-    """A batch's features, by a network that is in eval mode. Raises UserError as `extract`."""
+    """A batch's features, by a network that is in eval mode. Raises UserError as `extract`.
+
+    A large batch goes through the network in parts: its images do not see each other, and the memory holds the maps.
+    """
     pixels = batch.views[0].pixels
     with precision.autocast():
-        rows = features(pixels).float()
+        rows = torch.cat([features(part).float() for part in pixels.split(BATCH)])
     finite = rows.isfinite().all(dim=1)
     if not finite.all():
-        path = images.path(int(batch.indices[int(finite.int().argmin())]))
-        layer = first_not_finite(features, pixels, precision)
+        first = int(finite.int().argmin())
+        path = images.path(int(batch.indices[first]))
+        layer = first_not_finite(features, pixels[first : first + 1], precision)
         raise UserError(
             f"features of {path} are not finite, first in {layer}; the weights hold values that are not finite, or "
             f"overflow in {precision.name}: give other --weights, or --precision fp32"

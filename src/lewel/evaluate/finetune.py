@@ -5,7 +5,7 @@ Semi-supervised classification, expressions and attributes are this with other n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -36,6 +36,7 @@ from lewel.shapes import Batch
 
 HIDDEN = (512, 256)  # of the head for attributes
 DROPOUT = 0.2
+LEAST_FOR_BN = 2  # images in each of a batch's parts: of a single one a map of 1 x 1 has no variance
 TEST_BATCH = 256
 
 
@@ -67,7 +68,15 @@ def evaluate(job: Job) -> Values:
     place(module, job.precision.device)
     groups = bn_groups(task)
     classes = train.targets if task.balanced else None
-    order = Epochs(len(train), task.batch_size, task.epochs, job.seed, multiple=groups, classes=classes)
+    order = Epochs(
+        len(train),
+        task.batch_size,
+        task.epochs,
+        job.seed,
+        multiple=groups,
+        least=LEAST_FOR_BN * groups,
+        classes=classes,
+    )
     fit = training.Fit(
         module,
         optimizer(module, task),
@@ -89,13 +98,9 @@ def evaluate(job: Job) -> Values:
 
 
 def classifier(job: Job, task: Finetune, outputs: int) -> Classifier:
-    """A copy of the encoder with a new head. Raises UserError for weights without a (b, c, h, w) map."""
-    if job.subject.encoder is None:
-        raise UserError(
-            f"{job.protocol.base} fine-tunes CNNs; {job.subject.source} is a {job.subject.name}: take knn-*"
-        )
+    """A copy of the encoder with a new head."""
+    assert job.subject.encoder is not None and job.protocol.image_size is not None
     encoder = deepcopy(job.subject.encoder).requires_grad_(True)
-    assert job.protocol.image_size is not None
     encoder.freeze_unused(job.protocol.image_size)
     head = make_head(job.subject.width, outputs, task)
     module = batchnorm.convert(Classifier(encoder, head, task.multilabel), bn_groups(task))
@@ -135,7 +140,7 @@ def bn_groups(task: Finetune) -> int:
     return task.batch_size // task.bn_images
 
 
-def _batches(job: Job, part: Labelled, order: Epochs | EvaluationOrder, augmented: bool) -> Iterator[Batch]:
+def _batches(job: Job, part: Labelled, order: Epochs | EvaluationOrder, augmented: bool) -> Generator[Batch]:
     task = job.protocol.task
     assert isinstance(task, Finetune)
     data = job.numbers(CROPS)
@@ -161,7 +166,10 @@ def _logits(job: Job, module: Classifier, val: Labelled) -> tuple[Float[Tensor, 
         indices.append(batch.indices)
         job.skipped.extend(skip for skip in batch.skipped if skip not in job.skipped)
     module.train()
-    return torch.cat(rows).cpu(), torch.cat(indices)
+    seen = torch.cat(indices)
+    if not len(seen):
+        raise UserError("none of the images of val can be read; give others in --data")
+    return torch.cat(rows).cpu(), seen
 
 
 def _classes(job: Job, module: Classifier, val: Labelled) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -49,16 +49,20 @@ class Job:
         """The pooled features of a part's central views, and which images they are of."""
         key = (self.subject.digest, self.protocol.image_size, self.precision, id(part.images))
         if key not in self.known:
-            self.known[key] = features.extract(
+            skipped = list[Skip]()
+            found = features.extract(
                 self.subject.features,
                 part.images,
                 self.numbers(),
                 self.precision,
                 self.workers,
-                self.skipped,
+                skipped,
                 self.console,
             )
-        return self.known[key]
+            self.known[key] = found, skipped
+        found, skipped = self.known[key]
+        self.skipped.extend(skipped)
+        return found
 
 
 Values = Iterator[tuple[str, Any]]

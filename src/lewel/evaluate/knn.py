@@ -50,12 +50,15 @@ def votes(
     temperature: float = TEMPERATURE,
     chunk: int = 1024,
 ) -> Float[Tensor, "queries classes"]:
-    """What the k nearest keys of each query give to each class, exp(similarity / temperature) each."""
+    """What the k nearest keys of each query give to each class, exp((similarity - the largest) / temperature) each.
+
+    So the nearest gives 1, and no temperature is too small for the number format.
+    """
     keys = functional.normalize(keys, dim=1)
     found = torch.zeros(len(queries), classes, device=keys.device, dtype=keys.dtype)
     for part, into in zip(functional.normalize(queries, dim=1).split(chunk), found.split(chunk), strict=True):
         similarity, nearest = (part @ keys.T).topk(min(k, len(keys)), dim=1)
-        into.scatter_add_(1, key_labels[nearest], (similarity / temperature).exp())
+        into.scatter_add_(1, key_labels[nearest], ((similarity - similarity[:, :1]) / temperature).exp())
     return found
 
 

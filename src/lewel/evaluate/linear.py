@@ -6,7 +6,7 @@ all classifiers. They start from the same weights and none sees another's gradie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -87,7 +87,7 @@ def evaluate(job: Job) -> Values:
             optimizer(classifiers, task, settings),
             training.schedule(task, order.steps_per_epoch),
             order.steps_per_epoch,
-            lambda start: _batches(job, replace(order, start_step=start)),
+            lambda start: batches(job, replace(order, start_step=start)),
             lambda batch: (
                 features.encode(network, batch, job.precision, images),
                 train.labels_of(batch.indices).to(device),
@@ -118,7 +118,8 @@ def optimizer(classifiers: Classifiers, task: Linear, settings: Sequence[Setting
     return torch.optim.SGD(groups, task.lr, momentum=task.momentum)
 
 
-def _batches(job: Job, order: Epochs) -> Iterator[Batch]:
+def batches(job: Job, order: Epochs) -> Generator[Batch]:
+    """Random crops and flips of the images for training, from the order's first step on."""
     data = job.numbers(CROPS)
     views = loader.TrainViews(job.data.train.images, data, job.seed)
     return loader.in_order(views, order, job.workers, data.mean, data.std, job.precision.device)
@@ -135,7 +136,7 @@ def _outcome(
         right += (logits.argmax(dim=2) == labels[:, None]).sum(dim=0)
         first.append(logits[:, 0])
     assert isinstance(right, Tensor)
-    return Outcome.of(torch.cat(first), truth, images), (100 * right.double() / len(rows)).tolist()
+    return Outcome.of(torch.cat(first), truth, images), [100 * count / len(rows) for count in right.tolist()]
 
 
 def _of_the_grid(task: Linear, settings: Sequence[Setting], evaluations: Sequence[Sequence[float]]) -> Values:

@@ -22,6 +22,7 @@ class Epochs(Iterable[Order]):
 
     multiple: the last batch of an epoch is filled up to a multiple of it with the epoch's first images, as by the
     samplers of as many processes.
+    least: of images in the last batch, filled up likewise; at most batch_size.
     classes: (n,) int64; each class is drawn equally often on average, n images an epoch, with replacement.
     """
 
@@ -31,6 +32,7 @@ class Epochs(Iterable[Order]):
     seed: int
     start_step: int = 0
     multiple: int = 1
+    least: int = 1
     classes: np.ndarray | None = None
 
     @property
@@ -42,10 +44,14 @@ class Epochs(Iterable[Order]):
         for step in range(self.start_step, self.epochs * self.steps_per_epoch):
             epoch, position = divmod(step, self.steps_per_epoch)
             if epoch != known:
-                known, order = epoch, self._epoch(epoch)
-                order = np.resize(order, math.ceil(self.n / self.multiple) * self.multiple)
+                known, order = epoch, np.resize(self._epoch(epoch), self._filled())
             first = position * self.batch_size
             yield step, order[first : first + self.batch_size].tolist()
+
+    def _filled(self) -> int:
+        """Images in an epoch, those that fill its last batch included."""
+        whole = (self.steps_per_epoch - 1) * self.batch_size
+        return whole + max(math.ceil((self.n - whole) / self.multiple) * self.multiple, self.least)
 
     def _epoch(self, epoch: int) -> np.ndarray:
         if self.classes is None:

@@ -105,7 +105,7 @@ Task = Knn | LinearFast | Linear | Finetune
 @dataclass(frozen=True)
 class Protocol:
     """name: with what was changed in brackets, as tables show it.  base: as published.
-    image_size: None until the weights are known.  precision: "mixed" is what the hardware has of bf16, fp16 and fp32.
+    image_size: None until the weights are known.  precision: "mixed" is bf16 where the hardware has it, else fp32.
     """
 
     base: str
@@ -267,6 +267,8 @@ def _check(protocol: Protocol, given: dict[str, Any]) -> None:
             raise UserError(f"{flag} {value}: {protocol.base} has no such number; leave it out")
         if field != "precision" and not value > 0 and not (field == "weight_decay" and value == 0):
             raise UserError(f"{flag} {value}: must be more than 0")
+    if isinstance(protocol.task, Finetune) and given.get("batch_size") == 1:
+        raise UserError("--batch-size 1: batch norm in train mode needs 2 images or more")
     if "fraction" in given and protocol.base != "semi":
         raise UserError(
             f"--fraction {given['fraction']:g}: {protocol.base} says its share itself; take `semi` for others"

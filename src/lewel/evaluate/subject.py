@@ -89,11 +89,16 @@ def open_subject(source: str, seed: int = 0) -> Subject:
     """Read weights: any source of `lewel.interop.weights`, on the CPU. The global random numbers stay as they are.
 
     seed: of untrained weights (random:...), which the notes name.
-    Raises UserError: no such source, or weights that do not fit their network.
+    Raises UserError: no such source, weights that do not fit their network, or that are not finite.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network, account, metadata = weights.load(source)
+    tensors = network.backbone.state_dict()
+    if bad := [name for name, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()]:
+        raise UserError(
+            f"--weights {source}: values that are not finite in {len(bad)} tensors, first {bad[0]}; give other weights"
+        )
     notes = account.notes if account.loaded else (*account.notes, f"untrained, seed {seed}")
     has_map = isinstance(network, Encoder)
     return Subject(
@@ -102,7 +107,7 @@ def open_subject(source: str, seed: int = 0) -> Subject:
         features=Pooled(network) if has_map else network,
         encoder=network if has_map else None,
         width=cast(int, network.backbone.num_features) if has_map else network.width(own_size(network.name)),
-        digest=digest(network.backbone.state_dict()),
+        digest=digest(tensors),
         image_size=metadata.get("image_size"),
         mean=_stats(metadata.get("mean", config.IMAGENET_MEAN)),
         std=_stats(metadata.get("std", config.IMAGENET_STD)),

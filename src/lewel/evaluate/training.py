@@ -6,7 +6,9 @@ A job that was stopped goes on from its last checkpoint and ends with the same n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import os
+import shutil
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +25,7 @@ from lewel.engine.loop import Step, train
 from lewel.engine.progress import Progress
 from lewel.engine.record import Record
 from lewel.engine.schedule import Schedule, steps, warmup_cosine
-from lewel.engine.signals import StopRequest
+from lewel.engine.signals import Interrupted, StopRequest
 from lewel.engine.state import Training
 from lewel.evaluate.job import Job
 from lewel.evaluate.protocols import Finetune, Linear
@@ -32,6 +34,7 @@ from lewel.shapes import Batch
 
 LOG_STEPS = 20
 LEAST_STEPS = 100  # between checkpoints, in whole epochs
+BEST = "best"  # directory: arrays of each evaluation that was the best so far, by step
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Fit:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     steps_per_epoch: int
-    batches: Callable[[int], Iterator[Batch]]
+    batches: Callable[[int], Generator[Batch]]
     to_inputs: Callable[[Batch], tuple[Any, ...]]
     measure: Callable[[], tuple[dict[str, Any], dict[str, np.ndarray]]]
     rank_by: str
@@ -79,10 +82,10 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
     with StopRequest() as stop, Progress(total, start, job.console) as progress:
         evaluate = _Evaluate(job, fit, task.evaluate_every * fit.steps_per_epoch, rows)
         save = _Save(job.directory, training, identity, fit.steps_per_epoch)
-        with closing(rows), closing(save):
+        with closing(rows), closing(save), closing(fit.batches(start)) as batches:
             train(
                 fit.module,
-                fit.batches(start),
+                batches,
                 fit.optimizer,
                 fit.schedule,
                 total_steps=total,
@@ -93,8 +96,31 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
                 stop=stop,
                 to_inputs=fit.to_inputs,
             )
-    with np.load(job.directory / PREDICTIONS) as arrays:
-        return [row for row in rows.rows if fit.rank_by in row], dict(arrays)
+    if stop.requested:  # in the last step, too late for the loop
+        raise Interrupted(total, total)
+    evaluations = [row for row in rows.rows if fit.rank_by in row]
+    best = max(evaluations, key=lambda row: row[fit.rank_by])
+    with np.load(_of_step(job.directory, best["step"])) as arrays:
+        found = dict(arrays)
+    _write(job.directory / PREDICTIONS, found)
+    return evaluations, found
+
+
+def clear(directory: Path) -> None:
+    """Delete what only a job that is not done needs."""
+    for part in ("checkpoints", BEST):
+        shutil.rmtree(directory / part, ignore_errors=True)
+
+
+def _of_step(directory: Path, step: int) -> Path:
+    return directory / BEST / f"{step}.npz"
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with files.replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]  # its stubs take an option for an array
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @dataclass
@@ -125,7 +151,7 @@ class _Watch:
         self.total_s += step.total_s
         self.since += 1
         self.progress.advance(step.number)
-        if step.number % LOG_STEPS == 0 or step.last or step.number == 1:
+        if step.number % LOG_STEPS == 0 or step.number in (1, step.total_steps):
             loss = step.outs[-1].get("loss", step.loss)
             row = {
                 "step": step.number,
@@ -137,13 +163,17 @@ class _Watch:
                 "left_s": (step.total_steps - step.number) * self.total_s / self.since,
             }
             self.record.write(row)
-            self.progress.show(row, final=step.last)
+            self.progress.show(row, final=step.number == step.total_steps)
             self.images, self.data_s, self.total_s, self.since = 0, 0.0, 0.0, 0
 
 
 @dataclass
 class _Evaluate:
-    """Every `every` steps and after the last one: a row, and the arrays where it is the best so far."""
+    """Every `every` steps and after the last one: a row, and the arrays where it is the best so far.
+
+    Each in a file of its own: a job that goes on from an earlier checkpoint may come to other bits on a GPU, and the
+    best must be one of its rows.
+    """
 
     job: Job
     fit: Fit
@@ -156,8 +186,9 @@ class _Evaluate:
         before = [row[self.fit.rank_by] for row in self.record.rows if self.fit.rank_by in row]
         numbers, arrays = self.fit.measure()
         if not before or numbers[self.fit.rank_by] > max(before):
-            with files.replacing(self.job.directory / PREDICTIONS) as path, open(path, "wb") as file:
-                np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]  # its stubs take an option for an array
+            path = _of_step(self.job.directory, step.number)
+            path.parent.mkdir(exist_ok=True)
+            _write(path, arrays)
         epoch = step.number / self.fit.steps_per_epoch
         self.record.write({"step": step.number, "epoch": epoch, **numbers})
         shown = f"{self.fit.rank_by} {numbers[self.fit.rank_by]:.2f} %"
@@ -166,7 +197,7 @@ class _Evaluate:
 
 @dataclass
 class _Save:
-    """A checkpoint after whole epochs of 100 steps or more, and when asked to stop; none is needed after the end."""
+    """A checkpoint after whole epochs of 100 steps or more, when asked to stop, and at the end."""
 
     directory: Path
     training: Training
