@@ -27,7 +27,7 @@ from lewel.evaluate.dense import voc
 
 IGNORED = 255
 BACKGROUND = "background"
-SPLITS = {"train": ("trainaug", "train"), "val": ("val",)}
+SPLITS = {"train": ("trainaug", "train"), "val": ("val",), "all": ("trainval",)}
 _THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -81,9 +81,9 @@ class Segmented:
 
 
 def open_segmentation(
-    root: Path, part: Literal["train", "val"], advance: Callable[[int, int], None] = lambda done, total: None
+    root: Path, part: Literal["train", "val", "all"], advance: Callable[[int, int], None] = lambda done, total: None
 ) -> Segmented:
-    """The masks of trainaug where it is there, else train; or of val. Of several years the last that has any.
+    """The masks of trainaug where it is there, else train; or of val; or of trainval. Of the last year that has any.
 
     advance: told how many masks have been read, and of how many.
     Raises UserError for a split that is missing or empty, images or masks that are not there, masks of another size
