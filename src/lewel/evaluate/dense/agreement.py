@@ -47,7 +47,7 @@ def correlation(
     return float(((centred[0] * centred[1]).sum(dim=1)[varying] / spread[varying]).mean())
 
 
-def _at(maps: Float[Tensor, "m h w"], view: Parameters, shared: Box, points: int) -> Float[Tensor, "m points*points"]:
+def _at(maps: Float[Tensor, "m h w"], view: Parameters, shared: Box, points: int) -> Float[Tensor, "m places"]:
     """The maps, bilinear, at points spread over `shared`, a box of the image that the view was cut from."""
     x0, y0, x1, y1 = shared
     left, top, right, bottom = view.box()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class Square(NamedTuple):
     classes: UInt8[np.ndarray, "side side"]
 
 
+@runtime_checkable
 class Scenery(Protocol):
     def __len__(self) -> int: ...
 
