@@ -213,6 +213,22 @@ def data_subset(
     make_subset(source, classes, out)
 
 
+def data_voc_aug(
+    voc: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="VOC")], sbd: Path, out: Path, workers: int = 2
+) -> None:
+    """VOC's and SBD's masks as one: the 10,582 images of train_aug, for segmentation. The same command goes on.
+
+    Args:
+        voc: VOCdevkit, or its VOC2012
+        sbd: benchmark_RELEASE, or its dataset
+        out: folder for the masks and lists; the images are linked
+        workers: processes that write
+    """
+    from lewel.prepare.commands import make_voc_aug
+
+    make_voc_aug(voc, sbd, out, workers)
+
+
 def data_pack(
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER|INDEX")],
     out: Path,
@@ -252,6 +268,7 @@ COMMANDS = {
     "data index": data_index,
     "data subset": data_subset,
     "data pack": data_pack,
+    "data voc-aug": data_voc_aug,
 }
 
 

@@ -1,4 +1,4 @@
-"""`lewel data`: from a folder to an index, of all or of some classes, or to shards, with a word on how far it is."""
+"""`lewel data`: from a folder to an index, of all or of some classes, or to shards; VOC and SBD to train_aug."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from threading import Lock
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bar
 
 from lewel.data import index, remote
 from lewel.data.cifar import Pixels
@@ -20,9 +21,10 @@ from lewel.data.folder import Files, Split
 from lewel.data.images import is_divided, open_images
 from lewel.data.shards import Shards
 from lewel.engine import files as disk
+from lewel.engine.progress import Progress
 from lewel.errors import UserError
 from lewel.prepare import pack as packing
-from lewel.prepare import subset
+from lewel.prepare import subset, voc_aug
 from lewel.prepare.shard_plan import plan
 
 LINE_EVERY_S = 30.0
@@ -69,6 +71,29 @@ def pack(source: str, out: Path, shard_size: float, workers: int, console: Conso
     done = "wrote" if new else "all is there already:"
     size = f"{len(planned.shards)} shards, {decimal(planned.total)}"
     _say(console, f"{done} {printable(out)}: {_counts(parts)}, {size}, in {time.monotonic() - began:.1f} s")
+
+
+def make_voc_aug(root: Path, sbd: Path, out: Path, workers: int, console: Console | None = None) -> None:
+    """Write train_aug of VOC and SBD, or go on with it."""
+    console, began = console or Console(stderr=True), time.monotonic()
+    if workers < 1:
+        raise UserError(f"--workers {workers}: must be 1 or more")
+    planned = voc_aug.plan(root, sbd)
+    total = len(planned.names)
+    with Progress(total, console=console, unit="mask") as bar:
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            speed = done / max(time.monotonic() - began, 1e-9)
+            bar.show({"step": done, "images_per_s": speed, "left_s": (total - done) / speed if speed else 0})
+
+        new = voc_aug.write(planned, out, workers, advance)
+    took = f"{new:,} masks were missing, in {time.monotonic() - began:.1f} s"
+    _say(console, f"{'wrote' if new else 'all is there already:'} {printable(out)}: {took}")
+    for sentence in voc_aug.told(planned.counts):
+        _say(console, sentence)
 
 
 def _parts(where: str, console: Console) -> dict[str, Files]:
@@ -133,7 +158,7 @@ def _progress(total: int, console: Console) -> Iterator[packing.Advance]:
     """Bytes, speed and time left: a bar on a terminal, a line now and then anywhere else."""
     if console.is_terminal:
         columns = (DownloadColumn(), BarColumn(20), TransferSpeedColumn(), TimeRemainingColumn(), TextColumn("left"))
-        with Progress(*columns, console=console) as bar:
+        with Bar(*columns, console=console) as bar:
             task = bar.add_task("", total=total)
             yield lambda size: bar.advance(task, size)
         return
