@@ -80,14 +80,14 @@ def make_voc_aug(root: Path, sbd: Path, out: Path, workers: int, console: Consol
         raise UserError(f"--workers {workers}: must be 1 or more")
     planned = voc_aug.plan(root, sbd)
     total = len(planned.names)
+    counts: list[int] = []
     with Progress(total, console=console, unit="mask") as bar:
-        done = 0
 
         def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            speed = done / max(time.monotonic() - began, 1e-9)
-            bar.show({"step": done, "images_per_s": speed, "left_s": (total - done) / speed if speed else 0})
+            counts.append(count)  # first those that are there
+            speed = sum(counts[1:]) / max(time.monotonic() - began, 1e-9)
+            left = total - sum(counts)
+            bar.show({"step": sum(counts)} | ({"images_per_s": speed, "left_s": left / speed} if speed else {}))
 
         new = voc_aug.write(planned, out, workers, advance)
     took = f"{new:,} masks were missing, in {time.monotonic() - began:.1f} s"
