@@ -217,6 +217,37 @@ def data_index(folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metava
     make_index(folder, out)
 
 
+def data_subset(
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER|INDEX")], classes: Path, out: Path
+) -> None:
+    """An index of some classes alone, such as ImageNet-100, for every --data. No image is copied.
+
+    Args:
+        source: folder with train/CLASS and val/CLASS, or its index
+        classes: list of the classes' names, one on each line
+        out: file to write, a name that ends in .safetensors; an index that is there is replaced
+    """
+    from lewel.prepare.commands import make_subset
+
+    make_subset(source, classes, out)
+
+
+def data_voc_aug(
+    voc: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="VOC")], sbd: Path, out: Path, workers: int = 2
+) -> None:
+    """VOC's and SBD's masks as one: the 10,582 images of train_aug, for segmentation. The same command goes on.
+
+    Args:
+        voc: VOCdevkit, or its VOC2012
+        sbd: benchmark_RELEASE, or its dataset
+        out: folder for the masks and lists; the images are linked
+        workers: processes that write
+    """
+    from lewel.prepare.commands import make_voc_aug
+
+    make_voc_aug(voc, sbd, out, workers)
+
+
 def data_pack(
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER|INDEX")],
     out: Path,
@@ -255,7 +286,9 @@ COMMANDS = {
     "bench executors": bench.executors,
     "bench linear": bench.linear,
     "data index": data_index,
+    "data subset": data_subset,
     "data pack": data_pack,
+    "data voc-aug": data_voc_aug,
 }
 
 

@@ -51,7 +51,7 @@ def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two steps of MoCo v2, whose recipe starts the blocks' last batch norms at 0."""
     path = tmp_path_factory.mktemp("runs") / "moco"
     numbers = Overrides(encoder="test_resnet", batch_size=16, epochs=1, hidden=32, dim=16)
-    given = Options(data=str(photos), run=str(path), seed=7, device="cpu", workers=0, knn_every=0)
+    given = Options(data=str(photos), run=str(path), seed=7, device="cpu", workers=0, evaluate="none")
     pretrain("moco_v2_tiny", given, numbers, Console(file=io.StringIO()))
     return path
 

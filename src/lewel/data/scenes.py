@@ -6,6 +6,7 @@
                           /Annotations/train_000001.xml     boxes, 1-based and inclusive as in VOC
                           /SegmentationClass/train_000001.png   palette; 0 background, 1-10 classes, 255 mixed outlines
                           /ImageSets/{Main,Segmentation}/{train,val,trainval}.txt
+                          /classes.txt      names of the ten classes, which are not VOC's
     ROOT/scenes.json                          what the folder was made with; written last
 
 torchvision reads them as `ImageFolder(ROOT/train)` and `VOCDetection(ROOT, "2012", "train")`. Boxes and masks are of
@@ -51,7 +52,7 @@ class Made:
     val: int
     size: int
     seed: int
-    version: int = 1
+    version: int = 2
 
 
 def make(
@@ -80,6 +81,7 @@ def make(
         write_split(root, made, split, workers)
     for task in ("Main", "Segmentation"):
         write_lists(root / VOC / "ImageSets" / task, made)
+    write(root / VOC / "classes.txt", "".join(f"{name}\n" for name in CLASSES).encode())
     write(root / MARKER, as_json(asdict(made)))
     (root / BEGUN).unlink(missing_ok=True)
     return root

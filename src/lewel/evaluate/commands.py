@@ -19,7 +19,12 @@ def list_tasks() -> None:
 
 def evaluate(task: str, options: Evaluation, changes: Changes) -> None:
     """Run it, print the table, say what was written."""
+    console = Console()
+    if task == "maps":
+        from lewel.evaluate.dense import where
+
+        where.describe(where.evaluate(task, options, changes), options.out, console)
+        return
     from lewel.evaluate import evaluation
 
-    console = Console()
     evaluation.describe(evaluation.evaluate(task, options, changes), options.out, console)

@@ -14,6 +14,7 @@
     faces-expression        fine-tuning with AdamW, classes drawn equally often                         FRA, AffectNet-7
     faces-expression-rafdb  the same, images drawn in a plain order                                     FRA, RAF-DB
     faces-attributes        fine-tuning of a head of three layers, many labels an image                 FRA, CelebA
+    maps                    where a run's maps look, against masks in VOC's form, and on which views agree   ours
 
 Who changes a number changes the name: `linear-byol[epochs=5]` cannot stand in a table as linear-byol.
 """
@@ -28,6 +29,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lewel.errors import UserError, nearest
+from lewel.evaluate.dense.tasks import Maps
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Finetune:
     multilabel: bool = False
 
 
-Task = Knn | LinearFast | Linear | Finetune
+Task = Knn | LinearFast | Linear | Finetune | Maps
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,12 @@ PROTOCOLS: dict[str, Protocol] = {
             "FRA's head and views for CelebA; rate and epochs, which it does not publish, ours",
             _FRA,
             "mixed",
+        ),
+        Protocol(
+            "maps",
+            Maps(),
+            "where the maps of a run look, against masks in VOC's form; --data scenes makes some",
+            "ours, after Zhang et al. 2016",
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""`lewel data`: from a folder to an index or to shards, with a word on how far it is."""
+"""`lewel data`: from a folder to an index, of all or of some classes, or to shards; VOC and SBD to train_aug."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from threading import Lock
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bar
 
 from lewel.data import index, remote
 from lewel.data.cifar import Pixels
@@ -20,8 +21,10 @@ from lewel.data.folder import Files, Split
 from lewel.data.images import is_divided, open_images
 from lewel.data.shards import Shards
 from lewel.engine import files as disk
+from lewel.engine.progress import Progress
 from lewel.errors import UserError
 from lewel.prepare import pack as packing
+from lewel.prepare import subset, voc_aug
 from lewel.prepare.shard_plan import plan
 
 LINE_EVERY_S = 30.0
@@ -32,23 +35,23 @@ WHOLE: tuple[tuple[str, Split | None], ...] = (("images", None),)
 def make_index(folder: str, out: Path, console: Console | None = None) -> None:
     """Write the index of a folder or a list. Nothing but an index is replaced; on a UserError nothing is written."""
     console, began = console or Console(stderr=True), time.monotonic()
-    if out.suffix.lower() != index.SUFFIX:
-        raise UserError(f"--out {printable(out)}: a name that ends in {index.SUFFIX} is needed")
-    if not out.parent.is_dir():
-        raise UserError(f"--out {printable(out)}: the folder {printable(out.parent)} does not exist")
-    if out.exists():
-        _check_replaceable(out)
+    _check_index(out)
     if folder.lower().endswith(index.SUFFIX):
         raise UserError(f"{folder} is an index already; give the folder that it is of")
-    parts = _parts(folder, console)
-    try:
-        disk.replace(out, index.to_bytes(parts))
-    except OSError as error:
-        raise UserError(
-            f"--out {printable(out)} cannot be written ({error.strerror or error}); give another"
-        ) from error
-    took = time.monotonic() - began
-    _say(console, f"wrote {printable(out)}: {_counts(parts)}, in {took:.1f} s")
+    _write_index(_parts(folder, console), out, began, console)
+
+
+def make_subset(source: str, classes: Path, out: Path, console: Console | None = None) -> None:
+    """Write the index of some classes of a folder, a list or an index. On a UserError nothing is written."""
+    console, began = console or Console(stderr=True), time.monotonic()
+    _check_index(out)
+    if Path(source).absolute() == out.absolute():
+        raise UserError(f"--out {printable(out)} is what the images are taken from; give another name")
+    wanted = subset.read_classes(classes)
+    parts = subset.chosen(_parts(source, console), wanted)
+    _write_index(parts, out, began, console)
+    for sentence in subset.told(parts, wanted):
+        _say(console, sentence)
 
 
 def pack(source: str, out: Path, shard_size: float, workers: int, console: Console | None = None) -> None:
@@ -70,6 +73,29 @@ def pack(source: str, out: Path, shard_size: float, workers: int, console: Conso
     _say(console, f"{done} {printable(out)}: {_counts(parts)}, {size}, in {time.monotonic() - began:.1f} s")
 
 
+def make_voc_aug(root: Path, sbd: Path, out: Path, workers: int, console: Console | None = None) -> None:
+    """Write train_aug of VOC and SBD, or go on with it."""
+    console, began = console or Console(stderr=True), time.monotonic()
+    if workers < 1:
+        raise UserError(f"--workers {workers}: must be 1 or more")
+    planned = voc_aug.plan(root, sbd)
+    total = len(planned.names)
+    counts: list[int] = []
+    with Progress(total, console=console, unit="mask") as bar:
+
+        def advance(count: int) -> None:
+            counts.append(count)  # first those that are there
+            speed = sum(counts[1:]) / max(time.monotonic() - began, 1e-9)
+            left = total - sum(counts)
+            bar.show({"step": sum(counts)} | ({"images_per_s": speed, "left_s": left / speed} if speed else {}))
+
+        new = voc_aug.write(planned, out, workers, advance)
+    took = f"{new:,} masks were missing, in {time.monotonic() - began:.1f} s"
+    _say(console, f"{'wrote' if new else 'all is there already:'} {printable(out)}: {took}")
+    for sentence in voc_aug.told(planned.counts):
+        _say(console, sentence)
+
+
 def _parts(where: str, console: Console) -> dict[str, Files]:
     """Both parts of a divided folder, or all of one that is not."""
     if remote.is_url(where):
@@ -79,11 +105,33 @@ def _parts(where: str, console: Console) -> dict[str, Files]:
         for part, split in PARTS if is_divided(where) else WHOLE:
             images = open_images(where, split)
             if isinstance(images, Shards):
-                raise UserError(f"{where} is packed already; --data takes it as it is")
+                raise UserError(
+                    f"{where} is packed already: --data takes it as it is; else give the folder of the images"
+                )
             if isinstance(images, Pixels):
                 raise UserError(f"{where} is CIFAR-10, which is read at once as it is; give a folder of image files")
             found[part] = Files(str(Path(images.root).absolute()), images.names, images.labels, images.classes)
     return found
+
+
+def _check_index(out: Path) -> None:
+    """Raises UserError where no index can be written, or something else would be replaced."""
+    if out.suffix.lower() != index.SUFFIX:
+        raise UserError(f"--out {printable(out)}: a name that ends in {index.SUFFIX} is needed")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {printable(out)}: the folder {printable(out.parent)} does not exist")
+    if out.exists():
+        _check_replaceable(out)
+
+
+def _write_index(parts: dict[str, Files], out: Path, began: float, console: Console) -> None:
+    try:
+        disk.replace(out, index.to_bytes(parts))
+    except OSError as error:
+        raise UserError(
+            f"--out {printable(out)} cannot be written ({error.strerror or error}); give another"
+        ) from error
+    _say(console, f"wrote {printable(out)}: {_counts(parts)}, in {time.monotonic() - began:.1f} s")
 
 
 def _check_replaceable(out: Path) -> None:
@@ -110,7 +158,7 @@ def _progress(total: int, console: Console) -> Iterator[packing.Advance]:
     """Bytes, speed and time left: a bar on a terminal, a line now and then anywhere else."""
     if console.is_terminal:
         columns = (DownloadColumn(), BarColumn(20), TransferSpeedColumn(), TimeRemainingColumn(), TextColumn("left"))
-        with Progress(*columns, console=console) as bar:
+        with Bar(*columns, console=console) as bar:
             task = bar.add_task("", total=total)
             yield lambda size: bar.advance(task, size)
         return

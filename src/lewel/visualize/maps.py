@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
@@ -71,7 +71,7 @@ def maps_figure(
     name = varying_term(trained, term)
     side = _side(size, data.image_size)
     columns = _columns(images, data, side, seed)
-    pixels = torch.stack([_normalised(pillow.to_tensor(column.picture), data) for column in columns])
+    pixels = stacked([column.picture for column in columns], data)
     maps = {"trained": alignment(trained, pixels, name), "before": alignment(initial, pixels, name)}
     chosen = choose(maps["trained"][_shown_images(columns)]) if indices is None else list(indices)
     count = min(found.shape[1] for found in maps.values())
@@ -167,9 +167,10 @@ def _shown_images(columns: Sequence[Column]) -> list[int]:
     return [i for i, column in enumerate(columns) if column.title.startswith("image")]
 
 
-def _normalised(pixels: UInt8[Tensor, "3 h w"], data: config.Data) -> Float[Tensor, "3 h w"]:
+def stacked(pictures: Sequence[Image.Image], data: config.Data) -> Float[Tensor, "b 3 h w"]:
+    """Pictures of one size as the encoder gets them."""
     mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (data.mean, data.std))
-    return (pixels.float() / 255 - mean) / std
+    return (torch.stack([pillow.to_tensor(picture) for picture in pictures]).float() / 255 - mean) / std
 
 
 # -- drawing, in inches

@@ -1,0 +1,162 @@
+"""Images with the objects that people have marked in them, as every detection task takes them.
+
+Boxes are x0 y0 x1 y1 in pixels, the edges of what they hold: the whole of an image is 0 0 width height.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64
+from PIL import Image
+
+from lewel.data.decode import decode, printable
+from lewel.errors import UserError
+from lewel.evaluate.dense.outlines import Outline, rasterised
+from lewel.shapes import Skip
+
+Box = tuple[float, float, float, float]
+REACH = 1.0  # pixels beyond the border that rounding may explain
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """One image and its k objects; k may be 0.
+
+    name: unique in its set.  size: (width, height).  labels: places in the set's `classes`.
+    crowd: the box or mask is of a group (COCO).  difficult, truncated: as VOC says.
+    areas: of the objects as the annotations say, in pixels: of the mask for COCO, of the box for VOC.
+    outlines: polygons or run lengths of each object; none where there are no masks.
+    """
+
+    name: str
+    path: Path
+    size: tuple[int, int]
+    boxes: Float64[np.ndarray, "k 4"]
+    labels: Int64[np.ndarray, " k"]
+    crowd: Bool[np.ndarray, " k"]
+    difficult: Bool[np.ndarray, " k"]
+    truncated: Bool[np.ndarray, " k"]
+    areas: Float64[np.ndarray, " k"]
+    outlines: tuple[Outline, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self) -> Image.Image:
+        """RGB. Raises DecodeError, and UserError for an image of another size than its annotations."""
+        image = decode(self.path)
+        if image.size != self.size:
+            raise UserError(
+                f"{printable(self.path)} is {image.width} x {image.height}, its annotations are for {self.size[0]} x "
+                f"{self.size[1]}; give images and annotations of one size"
+            )
+        return image
+
+    def masks(self) -> Bool[np.ndarray, "k h w"]:
+        """Of the objects, made at each call."""
+        assert self.outlines is not None, "these annotations have boxes only"
+        width, height = self.size
+        return rasterised(self.outlines, height, width)
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """A part of a data set.
+
+    root, split: where it was read from.
+    classes: names; category_ids: the numbers that the data set has for them.
+    skipped: objects, and polygons of objects, that are left out, and why.
+    clipped: boxes that reached more than `REACH` beyond their image.
+    """
+
+    root: str
+    split: str
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    images: tuple[Annotated, ...]
+    skipped: tuple[Skip, ...]
+    clipped: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def counts(self) -> Int64[np.ndarray, " classes"]:
+        """Objects of each class; crowds and difficult ones too."""
+        return np.bincount(self._all("labels"), minlength=len(self.classes)).astype(np.int64)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the names, sizes, boxes, labels and flags, and of the classes; masks are not looked at."""
+        found = hashlib.sha256("\0".join(self.classes).encode(errors="surrogateescape"))
+        for image in self.images:
+            found.update(f"\0{image.name}\0{image.size}\0{len(image)}".encode(errors="surrogateescape"))
+        for name, kind in (("boxes", "<f8"), ("labels", "<i8"), ("crowd", "u1"), ("difficult", "u1")):
+            found.update(self._all(name).astype(kind).tobytes())
+        return found.hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """What results.json says of them."""
+        return {
+            "from": self.root,
+            "split": self.split,
+            "images": len(self),
+            "without_objects": sum(not len(image) for image in self.images),
+            "objects": int(self.counts.sum()),
+            "per_class": {"fewest": int(self.counts.min()), "most": int(self.counts.max())},
+            "crowd": int(self._all("crowd").sum()),
+            "difficult": int(self._all("difficult").sum()),
+            "skipped": len(self.skipped),
+            "clipped_boxes": self.clipped,
+            "digest": self.digest,
+        }
+
+    def warnings(self) -> Iterator[str]:
+        """Sentences for the user, where objects are left out or changed."""
+        if self.skipped:
+            first = "; ".join(f"{skip.path}: {skip.reason}" for skip in self.skipped[:3])
+            more = "; ..." if len(self.skipped) > 3 else ""
+            yield f"{self.split}: {len(self.skipped)} objects, or parts of them, skipped: {first}{more}"
+        if self.clipped:
+            yield f"{self.split}: {self.clipped} boxes reach beyond their image and are cut at its border"
+
+    def _all(self, name: str) -> np.ndarray:
+        return np.concatenate([getattr(image, name) for image in self.images])
+
+
+def check_not_empty(images: Sequence[object], where: str) -> None:
+    """Raises UserError for a set without images."""
+    if not images:
+        raise UserError(f"--data: {where} names no images; an evaluation needs some")
+
+
+def clipped(boxes: Float[np.ndarray, "k 4"], size: tuple[int, int]) -> Float64[np.ndarray, "k 4"]:
+    """What lies inside the image."""
+    return np.clip(boxes.astype(np.float64), 0, np.array([*size, *size], np.float64))
+
+
+def reaches_out(boxes: Float[np.ndarray, "k 4"], size: tuple[int, int]) -> Bool[np.ndarray, " k"]:
+    """Whether a box reaches more than `REACH` beyond the image."""
+    return np.abs(boxes - clipped(boxes, size)).max(axis=1, initial=0) > REACH
+
+
+def fault(box: Box, size: tuple[int, int]) -> str | None:
+    """Why an object with this box cannot be used; None where it can."""
+    x0, y0, x1, y1 = box
+    if not all(map(math.isfinite, box)):
+        why = "is not a number"
+    elif x1 <= x0 or y1 <= y0:
+        why = "has no area"
+    elif x1 <= 0 or y1 <= 0 or x0 >= size[0] or y0 >= size[1]:
+        why = f"is outside the image, {size[0]} x {size[1]}"
+    else:
+        return None
+    return f"box {x0:g} {y0:g} {x1:g} {y1:g} {why}"
