@@ -18,6 +18,7 @@ from lewel.data.workers import default_workers
 from lewel.engine import precision
 from lewel.engine.loop import place
 from lewel.evaluate import features, linear, protocols
+from lewel.evaluate.cache import FeatureCache
 from lewel.evaluate.job import Job
 from lewel.evaluate.order import Epochs
 from lewel.evaluate.parts import Divided, Labelled
@@ -43,7 +44,18 @@ def measure(options: LinearEpoch) -> list[Result]:
         data = Divided(_labelled(images, options.classes), _labelled(few, options.classes), {})
 
         def job(task: protocols.Linear, directory: Path) -> Job:
-            return Job(replace(base, task=task), subject, data, 0, directory, on, workers, Console(quiet=True), [], {})
+            return Job(
+                replace(base, task=task),
+                subject,
+                data,
+                0,
+                directory,
+                on,
+                workers,
+                Console(quiet=True),
+                [],
+                FeatureCache(),
+            )
 
         grid = len(linear.grid(epoch))
         contenders = {

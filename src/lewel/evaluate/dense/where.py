@@ -149,6 +149,8 @@ def _run(job: _Job, options: config.Evaluation, console: Console) -> results.Res
         str(on),
         [skip._asdict() for skip in measured.skipped],
         results.versions(),
+        measured=len(measured.names),
+        training={},
     )
     found = results.summarise(label, protocol, weights, [run])
     directory.mkdir(parents=True, exist_ok=True)
