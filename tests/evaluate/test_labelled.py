@@ -56,13 +56,13 @@ def test_class_folders(divided_folder: Path) -> None:
             "from": str(divided_folder / "train"),
             "images": 9,
             "per_class": {"fewest": 3, "most": 3},
-            "digest": train.digest(),
+            "digest": train.digest,
         },
         "val": {
             "from": str(divided_folder / "test"),
             "images": 2,
             "per_class": {"fewest": 0, "most": 1},
-            "digest": val.digest(),
+            "digest": val.digest,
         },
     }
 
@@ -73,7 +73,7 @@ def test_an_index_gives_what_its_folder_gives(divided_folder: Path) -> None:
     where.write_bytes(index.to_bytes(parts))
     ours, theirs = (open_divided(str(path), "given", None, 0.2, 0) for path in (where, divided_folder))
     assert ours.facts["layout"] == "index"
-    assert (ours.train.digest(), ours.val.digest()) == (theirs.train.digest(), theirs.val.digest())
+    assert (ours.train.digest, ours.val.digest) == (theirs.train.digest, theirs.val.digest)
 
 
 def test_cifar(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_cifar(tmp_path: Path) -> None:
 
 def test_the_digest_is_of_names_targets_and_classes() -> None:
     def of(names: list[str], labels: list[int], classes: tuple[str, ...]) -> str:
-        return Labelled(Files("/x", Names.of(names)), np.array(labels), classes).digest()
+        return Labelled(Files("/x", Names.of(names)), np.array(labels), classes).digest
 
     first = of(["1", "2"], [0, 1], ("a", "b"))
     names = hashlib.sha256(b"1\x002").hexdigest()

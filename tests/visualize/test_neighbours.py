@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -21,24 +20,9 @@ from lewel.interop import runs
 from lewel.plan import Overrides
 from lewel.pretrain import pretrain
 from lewel.visualize.commands import save_neighbours
+from pages import Tags
 
 EVIL = "<b onclick=alert(1)>&'"
-
-
-class Tags(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +12,9 @@ from PIL import Image
 
 from lewel import plan, recipes
 from lewel.visualize import report
+from pages import Tags
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
-
-
-class Tags(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    handle_startendtag = handle_starttag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def rows(count: int = 30) -> list[dict]:

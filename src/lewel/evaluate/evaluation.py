@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from rich.console import Console
 
 from lewel import parallel
@@ -44,7 +43,7 @@ from lewel.evaluate import (
 )
 from lewel.evaluate.cache import FeatureCache
 from lewel.evaluate.job import Job, Task
-from lewel.evaluate.parts import Divided, Labelled
+from lewel.evaluate.parts import Divided
 from lewel.evaluate.protocols import Changes, Finetune, Knn, Protocol
 from lewel.evaluate.remarks import remarks
 from lewel.evaluate.results import Result, Run
@@ -188,7 +187,7 @@ class _Shared:
                 "precision": how.name,
                 "device": str(how.device),
                 "skipped": [skip._asdict() for skip in skipped],
-                "measured": _measured(directory, data.val, skipped),
+                "measured": len(predictions.load(directory / predictions.NAME)["images"]),
                 "training": training.facts(job.protocol.task, len(data.train)),
                 "versions": results.versions(),
             }
@@ -207,15 +206,6 @@ def _identity(protocol: Protocol, subject: Subject, data: Divided, seed: int, ho
         "precision": how.name,
         "normalisation": [list(subject.mean), list(subject.std)],
     }
-
-
-def _measured(directory: Path, val: Labelled, skipped: Sequence[Skip]) -> int:
-    """Images of val that the numbers are over: those of the predictions where they are kept, else those not skipped."""
-    if (kept := directory / predictions.NAME).is_file():
-        with np.load(kept) as arrays:
-            return len(arrays["images"])
-    paths = {skip.path for skip in skipped}
-    return len(val) - sum(val.images.path(index) in paths for index in range(len(val) if paths else 0))
 
 
 def _done(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -48,7 +48,7 @@ class Job:
 
     def features(self, part: Labelled) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"]]:
         """The pooled features of a part's central views, and which images they are of."""
-        of = (part.images.root, part.digest(), self.protocol.image_size, self.precision)
+        of = (part.images.root, part.digest, self.protocol.image_size, self.precision)
         found = self.known.get(self.subject.digest, of, lambda: self._extracted(part))
         self.skipped.extend(found.skipped)
         return found.features, found.images

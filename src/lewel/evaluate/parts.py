@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,7 @@ class Labelled:
         """Those images, in that order, with the same names."""
         return replace(self, images=self.images.subset(indices), targets=self.targets[indices])
 
+    @cached_property
     def digest(self) -> str:
         """sha256 of the images' names (pixels, of those that have none), the targets, the names of the classes, and a
         sample of what is in the files (`data.sample`)."""
@@ -70,7 +72,7 @@ class Labelled:
                 "fewest": int(counts.min()),
                 "most": int(counts.max()),
             },
-            "digest": self.digest(),
+            "digest": self.digest,
         }
 
 
