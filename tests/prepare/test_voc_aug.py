@@ -12,7 +12,7 @@ from scipy import io, sparse
 from command import lewel
 from lewel.data import scenes
 from lewel.errors import UserError
-from lewel.evaluate.dense.segmentation import open_segmentation
+from lewel.evaluate.dense.truth.masks import open_segmentation
 from lewel.prepare import voc_aug
 
 SIZE = (9, 6)  # width, height

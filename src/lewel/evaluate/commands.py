@@ -21,7 +21,7 @@ def evaluate(task: str, options: Evaluation, changes: Changes) -> None:
     """Run it, print the table, say what was written."""
     console = Console()
     if task == "maps":
-        from lewel.evaluate.dense import where
+        from lewel.evaluate.maps import where
 
         where.describe(where.evaluate(task, options, changes), options.out, console)
         return

@@ -28,7 +28,8 @@ from lewel.data import scenes
 from lewel.data.decode import printable
 from lewel.engine import files as disk
 from lewel.errors import UserError
-from lewel.evaluate.dense import segmentation, voc
+from lewel.evaluate.dense.truth import voc
+from lewel.evaluate.dense.truth.masks import IGNORED, values
 
 MASKS, LISTS = "SegmentationClassAug", "ImageSets/Segmentation"
 LINKED = ("JPEGImages", "SegmentationClass")
@@ -167,7 +168,7 @@ def _make_some(root: Path, cls: Path, masks: Path, own: set[str], names: list[st
     for name in names:
         image = root / "JPEGImages" / f"{name}.jpg"
         source = root / "SegmentationClass" / f"{name}.png" if name in own else cls / f"{name}.mat"
-        found = segmentation.values(source) if name in own else from_mat(source)
+        found = values(source) if name in own else from_mat(source)
         try:
             with Image.open(image) as opened:
                 size = opened.size
@@ -179,7 +180,7 @@ def _make_some(root: Path, cls: Path, masks: Path, own: set[str], names: list[st
                 "has its image's size"
             )
         allowed = len(voc.CLASSES)
-        if wrong := [value for value in np.unique(found).tolist() if value > allowed and value != segmentation.IGNORED]:
+        if wrong := [value for value in np.unique(found).tolist() if value > allowed and value != IGNORED]:
             raise UserError(f"{printable(source)} has the value {wrong[0]}; 0 to {allowed} are classes")
         disk.replace(masks / f"{name}.png", source.read_bytes() if name in own else scenes.png(found))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Maps:
-    """Where the maps of a run look, against masks: `lewel.evaluate.dense.looking`.
+    """Where the maps of a run look, against masks: `lewel.evaluate.maps.looking`.
 
     scale: images are so many times as large as in the run's training, where --image-size does not say.
     resolution: pixels a side, at least, at which maps meet masks.

@@ -13,9 +13,9 @@ from rich.text import Text
 from torch import Tensor
 
 from lewel.engine import files
-from lewel.evaluate.dense import pointing
-from lewel.evaluate.dense.looking import METRICS, Looking, Measured
-from lewel.evaluate.dense.scenery import Scenery, Square
+from lewel.evaluate.maps import pointing
+from lewel.evaluate.maps.looking import METRICS, Looking, Measured
+from lewel.evaluate.maps.scenery import Scenery, Square
 from lewel.evaluate.results import Result
 from lewel.visualize import style
 from lewel.visualize.maps import stretched

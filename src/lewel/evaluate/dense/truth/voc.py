@@ -2,7 +2,7 @@
 
     YEAR/JPEGImages/NAME.jpg
     YEAR/Annotations/NAME.xml                     boxes, 1-based, the last pixel included
-    YEAR/SegmentationClass/NAME.png               see `segmentation`
+    YEAR/SegmentationClass/NAME.png               see `masks`
     YEAR/ImageSets/{Main,Segmentation}/SPLIT.txt  names, one on each line
     YEAR/classes.txt                              names of classes, where they are not VOC's twenty
 
@@ -23,7 +23,7 @@ from PIL import Image
 
 from lewel.data.decode import printable
 from lewel.errors import UserError, nearest
-from lewel.evaluate.dense.truth import Annotated, Annotations, Box, check_not_empty, clipped, fault, reaches_out
+from lewel.evaluate.dense.truth.objects import Annotated, Annotations, Box, check_not_empty, clipped, fault, reaches_out
 from lewel.shapes import Skip
 
 CLASSES = (

@@ -16,9 +16,10 @@ from lewel import config
 from lewel.engine import files, precision
 from lewel.errors import UserError
 from lewel.evaluate import protocols, results
-from lewel.evaluate.dense import bootstrap, tasks, where_table
-from lewel.evaluate.dense.looking import Looking, Measured
-from lewel.evaluate.dense.scenery import open_scenery
+from lewel.evaluate.dense import tasks
+from lewel.evaluate.maps import bootstrap, where_table
+from lewel.evaluate.maps.looking import Looking, Measured
+from lewel.evaluate.maps.scenery import open_scenery
 from lewel.evaluate.protocols import Changes, Protocol
 from lewel.evaluate.subject import digest, labels
 from lewel.interop import runs

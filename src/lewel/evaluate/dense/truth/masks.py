@@ -23,7 +23,7 @@ from PIL import Image
 
 from lewel.data.decode import decode, printable
 from lewel.errors import UserError
-from lewel.evaluate.dense import voc
+from lewel.evaluate.dense.truth import voc
 
 IGNORED = 255
 BACKGROUND = "background"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lewel.evaluate.dense import bootstrap, pointing
+from lewel.evaluate.maps import bootstrap, pointing
 
 ALL = torch.ones(8, 8, dtype=torch.bool)
 

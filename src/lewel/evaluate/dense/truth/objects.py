@@ -19,7 +19,7 @@ from PIL import Image
 
 from lewel.data.decode import decode, printable
 from lewel.errors import UserError
-from lewel.evaluate.dense.outlines import Outline, rasterised
+from lewel.evaluate.dense.truth.outlines import Outline, rasterised
 from lewel.shapes import Skip
 
 Box = tuple[float, float, float, float]

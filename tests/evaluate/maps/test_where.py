@@ -18,9 +18,9 @@ from command import lewel
 from lewel import build, config, recipes
 from lewel.data import scenes
 from lewel.evaluate import protocols
-from lewel.evaluate.dense import scenery, where
-from lewel.evaluate.dense.looking import KINDS, METRICS, Looking
 from lewel.evaluate.dense.tasks import Maps
+from lewel.evaluate.maps import scenery, where
+from lewel.evaluate.maps.looking import KINDS, METRICS, Looking
 from lewel.interop.runs import Loaded
 from lewel.plan import Overrides
 from lewel.pretrain import pretrain
@@ -48,7 +48,7 @@ def looking(monkeypatch: pytest.MonkeyPatch, seen) -> Looking:
     recipe = recipes.get("lewel_m_tiny")
     recipe = replace(recipe, method=replace(recipe.method, encoder=config.Encoder("test_resnet")))
     method = build.method(recipe)
-    monkeypatch.setattr("lewel.evaluate.dense.looking.alignment", lambda _, pixels, __: seen(pixels))
+    monkeypatch.setattr("lewel.evaluate.maps.looking.alignment", lambda _, pixels, __: seen(pixels))
     return Looking(Loaded(recipe, method, method), "aligned", TASK, 64, 0, torch.device("cpu"))
 
 
@@ -99,7 +99,7 @@ def test_maps_that_do_not_look_are_no_better_on_their_own_image(monkeypatch: pyt
 
 def test_other_is_the_image_before_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = looking(monkeypatch, bright).measure(Blobs(), QUIET)
-    monkeypatch.setattr("lewel.evaluate.dense.looking.CHUNK", 3)
+    monkeypatch.setattr("lewel.evaluate.maps.looking.CHUNK", 3)
     parts = looking(monkeypatch, bright).measure(Blobs(), QUIET)
     for name in METRICS:
         for kind in ("trained", "initial", "uniform"):

@@ -37,8 +37,9 @@ from lewel.data import augment, pillow
 from lewel.data.decode import DecodeError
 from lewel.engine.progress import Progress
 from lewel.errors import UserError
-from lewel.evaluate.dense import agreement, pointing, tasks
-from lewel.evaluate.dense.scenery import Regions, Scenery, Square, regions
+from lewel.evaluate.dense import tasks
+from lewel.evaluate.maps import agreement, pointing
+from lewel.evaluate.maps.scenery import Regions, Scenery, Square, regions
 from lewel.interop import runs
 from lewel.model.maps import alignment_maps
 from lewel.model.method import Method

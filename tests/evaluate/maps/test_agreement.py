@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lewel.data.augment import Parameters
-from lewel.evaluate.dense import agreement
+from lewel.evaluate.maps import agreement
 
 SIZE = (120, 120)
 WHOLE = Parameters(SIZE, (0, 0, 120, 120), 64)

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from lewel.data import scenes
-from lewel.evaluate.dense.segmentation import IGNORED, Segmented, open_segmentation
+from lewel.evaluate.dense.truth.masks import IGNORED, Segmented, open_segmentation
 
 SCENES = "scenes"
 

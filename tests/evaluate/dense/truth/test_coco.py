@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 
 from lewel.data import scenes
 from lewel.errors import UserError
-from lewel.evaluate.dense import coco
+from lewel.evaluate.dense.truth import coco
 
 SQUARE = [2.0, 1.0, 8.0, 1.0, 8.0, 6.0, 2.0, 6.0]
 CATEGORIES = [{"id": 17, "name": "cat"}, {"id": 3, "name": "car"}]

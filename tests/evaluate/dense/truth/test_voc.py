@@ -12,7 +12,7 @@ from torchvision.datasets import VOCDetection
 from lewel.data import scenes
 from lewel.data.scene_objects import CLASSES
 from lewel.errors import UserError
-from lewel.evaluate.dense import voc
+from lewel.evaluate.dense.truth import voc
 
 DOG = ("dog", (1, 1, 20, 10))
 

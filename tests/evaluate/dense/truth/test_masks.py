@@ -11,7 +11,7 @@ from PIL import Image
 from lewel.data import scenes
 from lewel.data.scene_objects import CLASSES
 from lewel.errors import UserError
-from lewel.evaluate.dense import segmentation
+from lewel.evaluate.dense.truth.masks import open_segmentation
 
 
 def put(root: Path, mask: Image.Image, split: str = "train", size: tuple[int, int] = (6, 4)) -> Path:
@@ -36,7 +36,7 @@ def masked(*values: int) -> Image.Image:
 def test_scenes_masks_are_their_class_masks(tmp_path: Path) -> None:
     root = scenes.make(tmp_path / "scenes", train=6, val=2, size=48)
     told: list[tuple[int, int]] = []
-    found = segmentation.open_segmentation(root, "train", lambda done, total: told.append((done, total)))
+    found = open_segmentation(root, "train", lambda done, total: told.append((done, total)))
     made = scenes.Made(6, 2, 48, 0)
     masks = [scenes.class_mask(scenes.scene(made, "train", i)) for i in range(6)]
     for i, mask in enumerate(masks):
@@ -49,19 +49,19 @@ def test_scenes_masks_are_their_class_masks(tmp_path: Path) -> None:
 
 def test_trainaug_comes_before_train(tmp_path: Path) -> None:
     root = put(tmp_path, masked(1))
-    before = segmentation.open_segmentation(root, "train")
-    after = segmentation.open_segmentation(put(root, masked(2), "trainaug"), "train")
+    before = open_segmentation(root, "train")
+    after = open_segmentation(put(root, masked(2), "trainaug"), "train")
     assert before.split == "train" and before.mask(0)[0, 0] == 1
     assert after.split == "trainaug" and after.mask(0)[0, 0] == 2 and before.digest != after.digest
 
 
 def test_values_are_classes_not_colours(tmp_path: Path) -> None:
     """255 counts for itself, grey images are taken as they are."""
-    found = segmentation.open_segmentation(put(tmp_path, masked(20, 255, 255)), "train")
+    found = open_segmentation(put(tmp_path, masked(20, 255, 255)), "train")
     assert found.mask(0)[0, :4].tolist() == [20, 255, 255, 0]
     assert found.pixels[[0, 20, 21]].tolist() == [21, 1, 2]
     put(tmp_path, Image.fromarray(np.full((4, 6), 7, np.uint8)))
-    assert segmentation.open_segmentation(tmp_path, "train").pixels[7] == 24
+    assert open_segmentation(tmp_path, "train").pixels[7] == 24
 
 
 @pytest.mark.parametrize(
@@ -75,19 +75,19 @@ def test_values_are_classes_not_colours(tmp_path: Path) -> None:
 def test_masks_that_do_not_fit(tmp_path: Path, mask: Image.Image, size: tuple[int, int], words: str) -> None:
     root = put(tmp_path, mask, size=size)
     with pytest.raises(UserError, match=words):
-        segmentation.open_segmentation(root, "train")
+        open_segmentation(root, "train")
 
 
 def test_what_is_missing(tmp_path: Path) -> None:
     root = put(tmp_path, masked(1))
     with pytest.raises(UserError, match=r"val\.txt is missing; splits there: train"):
-        segmentation.open_segmentation(root, "val")
+        open_segmentation(root, "val")
     (root / "SegmentationClass/a.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"a\.png cannot be read"):
-        segmentation.open_segmentation(root, "train")
+        open_segmentation(root, "train")
     (root / "SegmentationClass/a.png").unlink()
     with pytest.raises(UserError, match=r"a\.png cannot be read: No such file"):
-        segmentation.open_segmentation(root, "train")
+        open_segmentation(root, "train")
     (root / "ImageSets/Segmentation/train.txt").write_text("\n")
     with pytest.raises(UserError, match="names no images"):
-        segmentation.open_segmentation(root, "train")
+        open_segmentation(root, "train")

@@ -18,8 +18,8 @@ import numpy as np
 
 from lewel.data.decode import printable
 from lewel.errors import UserError
-from lewel.evaluate.dense import outlines
-from lewel.evaluate.dense.truth import Annotated, Annotations, Box, check_not_empty, clipped, fault, reaches_out
+from lewel.evaluate.dense.truth import outlines
+from lewel.evaluate.dense.truth.objects import Annotated, Annotations, Box, check_not_empty, clipped, fault, reaches_out
 from lewel.shapes import Skip
 
 SPLITS = {"train": ("train2017", "train"), "val": ("val2017", "val")}
