@@ -8,7 +8,7 @@ import signal
 import socket
 import traceback
 from contextlib import suppress
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 from weakref import WeakSet
 
 import torch
@@ -37,12 +37,34 @@ class Drawn(NamedTuple):
     skipped: list[Skip]
 
 
-Answer = Drawn | Exception
+class HasPixels(Protocol):
+    """What any worker sends: a named tuple of tensors, of which the pixels are the most."""
+
+    @property
+    def pixels(self) -> UInt8[Tensor, ...]: ...
+    def _replace(self, *, pixels: Tensor) -> Any: ...
+
+
+class Located(Protocol):
+    """Images that have names."""
+
+    def path(self, index: int) -> str: ...
+
+
+Sent = TypeVar("Sent", bound=HasPixels, covariant=True)
+
+
+class Served(Protocol[Sent]):
+    """What a worker runs: from an order to what is made of its `images`; calls `reading` before it reads each."""
+
+    @property
+    def images(self) -> Located: ...
+    def __getitem__(self, order: Order) -> Sent: ...
 
 
 @runtime_checkable
 class Views(Protocol):
-    """What a worker runs: from an order to views of `images`; calls `reading` with each image before it is read."""
+    """Images that become views, of one size."""
 
     images: Images
 
@@ -59,7 +81,7 @@ def reading(index: int) -> None:
     _progress[1] += 1
 
 
-def serve(views: Views, theirs: socket.socket, progress: ctypes.Array[ctypes.c_longlong]) -> None:
+def serve(views: Served[Any], theirs: socket.socket, progress: ctypes.Array[ctypes.c_longlong]) -> None:
     """A worker's life: answer orders until the main process is gone or kills it."""
     global _progress
     _progress = progress
@@ -84,7 +106,7 @@ def _leave_signals_to_the_parent() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _answer(views: Views, order: Order) -> Answer:
+def _answer(views: Served[Any], order: Order) -> Any:
     try:
         return views[order]
     except Exception as error:

@@ -19,12 +19,13 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from multiprocessing import connection, util
 from threading import Condition, Thread, current_thread
+from typing import Any
 
 import torch
 
 from lewel import parallel
 from lewel.data import serving
-from lewel.data.serving import Answer, Drawn, Order, Views
+from lewel.data.serving import Order, Sent, Served
 from lewel.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,9 @@ def default_workers(device: torch.device) -> int:
 
 
 def work(
-    views: Views, orders: Iterable[Order], workers: int, device: torch.device, timeout_s: float = TIMEOUT_S
-) -> Generator[Drawn]:
-    """The views of each order, in order. workers: 0 does the work here.
+    views: Served[Sent], orders: Iterable[Order], workers: int, device: torch.device, timeout_s: float = TIMEOUT_S
+) -> Generator[Sent]:
+    """What is made of each order, in order. workers: 0 does the work here.
 
     device: where the answers go; pixels are pinned for CUDA. timeout_s: a worker that begins no further image for so
     long is stuck. A worker that was killed or is stuck is replaced, with a warning, and its answers are the same.
@@ -79,7 +80,7 @@ class _Receiver:
     def __init__(self, pool: list[_Worker], orders: Iterable[Order], device: torch.device) -> None:
         self.pool, self.orders = list(pool), enumerate(orders)
         self.gpu = torch.device("cuda", torch.cuda.current_device()) if device == torch.device("cuda") else device
-        self.answers: dict[int, Answer] = {}
+        self.answers: dict[int, Any] = {}
         self.turn, self.asked, self.all_asked = 0, 0, False
         self.closed, self.error = False, None
         self.changed = Condition()
@@ -89,7 +90,7 @@ class _Receiver:
         self.thread.start()
         self.close = util.Finalize(None, self._end, exitpriority=1)  # before the processes' own end
 
-    def __iter__(self) -> Iterator[Answer]:
+    def __iter__(self) -> Iterator[Any]:
         """The answers in order."""
         while True:
             self._replace_failed()
@@ -183,7 +184,7 @@ class _Receiver:
             self.changed.notify()
 
 
-def _pinned(answer: Answer, device: torch.device) -> Answer:
+def _pinned(answer: Any, device: torch.device) -> Any:
     if device.type != "cuda" or isinstance(answer, Exception):
         return answer
     return answer._replace(pixels=answer.pixels.pin_memory())
@@ -192,7 +193,7 @@ def _pinned(answer: Answer, device: torch.device) -> Answer:
 class _Worker:
     """One order at a time, by one process after the other where that must be."""
 
-    def __init__(self, views: Views, timeout_s: float) -> None:
+    def __init__(self, views: Served[Any], timeout_s: float) -> None:
         self.views, self.timeout_s = views, timeout_s
         self.number: int | None = None  # of the order that it has
         self.order: Order = (0, [])
@@ -204,7 +205,7 @@ class _Worker:
         self.number, self.order, self.failures = number, order, 0
         self._send()
 
-    def answer(self) -> dict[int, Answer]:
+    def answer(self) -> dict[int, Any]:
         """By number; empty when the process failed."""
         assert self.number is not None
         try:
@@ -259,7 +260,7 @@ class _Worker:
 class _Process:
     """A process that answers orders. progress: the image that it is at, -1 between two batches, and a count of them."""
 
-    def __init__(self, views: Views, timeout_s: float) -> None:
+    def __init__(self, views: Served[Any], timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self.progress = multiprocessing.RawArray("q", [-1, 0])
         self.socket, theirs = socket.socketpair()
@@ -277,7 +278,7 @@ class _Process:
         with suppress(OSError):  # it is dead or stuck; `receive` will notice
             self.socket.sendall(pickle.dumps(order))
 
-    def receive(self) -> Answer:
+    def receive(self) -> Any:
         """What was sent. Raises what the end of a process or, in the middle of an answer, of its progress causes."""
         return pickle.load(self.answers)
 

@@ -1,0 +1,178 @@
+"""Batches of images of any size with what is to be found in them, by the workers of pretraining.
+
+A task gives a `Source`, which reads an image with its truth, and a view of that, which may draw random numbers: those
+of the n-th image of a training belong to (seed, n), so that a training that goes on sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from lewel import config
+from lewel.data.augment import permutation
+from lewel.data.decode import DecodeError, printable
+from lewel.data.finishing import Normalise
+from lewel.data.loader import readable
+from lewel.data.serving import Order, reading
+from lewel.data.tensors import to_device
+from lewel.data.workers import work
+from lewel.shapes import Skip
+
+
+class Example(NamedTuple):
+    """One image as the network sees it. target: tensors, or (named) tuples of them; None: nothing is to be learned."""
+
+    pixels: UInt8[Tensor, "3 h w"]
+    target: Any
+
+
+class Source(Protocol):
+    """Images with their truth."""
+
+    def __len__(self) -> int: ...
+
+    def path(self, index: int) -> str:
+        """A printable name of the image."""
+        ...
+
+    def read(self, index: int) -> Any:
+        """The image and its truth. Raises DecodeError."""
+        ...
+
+
+View = Callable[[Any, np.random.Generator], Example]  # of what `read` gives
+
+
+class Group(NamedTuple):
+    """What a worker sends. Smaller images are filled up with 0 on the right and below."""
+
+    pixels: UInt8[Tensor, "b 3 h w"]
+    sizes: Int[Tensor, "b 2"]  # height and width of each
+    targets: tuple[Any, ...]
+    indices: Int[Tensor, " b"]
+    skipped: list[Skip]
+
+
+class Examples(NamedTuple):
+    """A batch on the device.
+
+    pixels: normalised, and 0 where an image is filled up.  sizes: height and width of each.
+    """
+
+    pixels: Float[Tensor, "b 3 h w"]
+    sizes: Int[Tensor, "b 2"]
+    targets: tuple[Any, ...]
+    indices: Int[Tensor, " b"]
+    skipped: list[Skip]
+
+
+@dataclass(frozen=True)
+class Stream(Iterable[Order]):
+    """Of each step its images: epoch after epoch without a gap, the order of each belongs to (seed, epoch).
+
+    kinds: (n,) of each image, such as wide or high: a batch has images of one kind, and begins when it has them all.
+    """
+
+    n: int
+    batch_size: int
+    steps: int
+    seed: int
+    start_step: int = 0
+    kinds: np.ndarray | None = None
+
+    def __iter__(self) -> Iterator[Order]:
+        source = self._batches()
+        for step in range(self.steps):
+            found = next(source)
+            if step >= self.start_step:
+                yield step, found
+
+    def _batches(self) -> Iterator[list[int]]:
+        waiting: dict[int, list[int]] = {}
+        epoch = 0
+        while True:
+            for index in permutation(self.n, self.seed, epoch).tolist():
+                found = waiting.setdefault(0 if self.kinds is None else int(self.kinds[index]), [])
+                found.append(index)
+                if len(found) == self.batch_size:
+                    yield found.copy()
+                    found.clear()
+            epoch += 1
+
+
+@dataclass(frozen=True)
+class Training:
+    """From orders to batches; images that cannot be read are replaced."""
+
+    images: Source
+    view: View
+    batch_size: int
+    seed: int
+
+    def __getitem__(self, order: Order) -> Group:
+        step, indices = order
+        found, seen, skipped = list[Example](), list[int](), list[Skip]()
+        for place, index in enumerate(indices):
+            number = step * self.batch_size + place
+            there, raw = readable(self.images.read, len(self.images), self.seed, step, index, skipped)
+            found.append(self.view(raw, np.random.default_rng((self.seed, number))))
+            seen.append(there)
+        return _group(found, seen, skipped)
+
+
+@dataclass(frozen=True)
+class Testing:
+    """From orders to batches; images that cannot be read are left out. The view draws nothing."""
+
+    images: Source
+    view: View
+
+    def __getitem__(self, order: Order) -> Group:
+        found, seen, skipped = list[Example](), list[int](), list[Skip]()
+        for index in order[1]:
+            reading(index)
+            try:
+                found.append(self.view(self.images.read(index), np.random.default_rng(0)))
+                seen.append(index)
+            except DecodeError as error:
+                skipped.append(Skip(printable(error.path), error.reason))
+        return _group(found, seen, skipped)
+
+
+def batches(
+    views: Training | Testing, orders: Iterable[Order], workers: int, numbers: config.Data, device: torch.device
+) -> Generator[Examples]:
+    """The batch of each order on the device, normalised with the mean and std of `numbers`; ends its workers itself."""
+    normalise = Normalise(numbers.mean, numbers.std, device)
+    with closing(work(views, orders, workers, device)) as source:
+        for group in source:
+            sizes = to_device(group.sizes, device)
+            pixels = to_device(group.pixels, device)
+            inside = mask(sizes, pixels.shape[2], pixels.shape[3])[:, None]
+            yield Examples(normalise(pixels) * inside, sizes, group.targets, group.indices, group.skipped)
+
+
+def mask(sizes: Int[Tensor, "b 2"], height: int, width: int) -> Tensor:
+    """(b, height, width) bool: where the images are, and not what they are filled up with."""
+    rows, columns = (torch.arange(side, device=sizes.device) for side in (height, width))
+    return (rows[None, :, None] < sizes[:, 0, None, None]) & (columns[None, None] < sizes[:, 1, None, None])
+
+
+def _group(found: Sequence[Example], seen: list[int], skipped: list[Skip]) -> Group:
+    sizes = torch.tensor([each.pixels.shape[1:] for each in found], dtype=torch.int64).reshape(-1, 2)
+    height, width = sizes.amax(dim=0).tolist() if found else (0, 0)
+    filled = [
+        functional.pad(each.pixels, (0, width - each.pixels.shape[2], 0, height - each.pixels.shape[1]))
+        for each in found
+    ]
+    pixels = torch.stack(filled) if filled else torch.empty(0, 3, 0, 0, dtype=torch.uint8)
+    return Group(pixels, sizes, tuple(each.target for each in found), torch.tensor(seen, dtype=torch.int64), skipped)
