@@ -37,6 +37,7 @@ class Drawn(NamedTuple):
     skipped: list[Skip]
 
 
+@runtime_checkable
 class HasPixels(Protocol):
     """What any worker sends: a named tuple of tensors, of which the pixels are the most."""
 
@@ -45,6 +46,7 @@ class HasPixels(Protocol):
     def _replace(self, *, pixels: Tensor) -> Any: ...
 
 
+@runtime_checkable
 class Located(Protocol):
     """Images that have names."""
 
@@ -54,6 +56,7 @@ class Located(Protocol):
 Sent = TypeVar("Sent", bound=HasPixels, covariant=True)
 
 
+@runtime_checkable
 class Served(Protocol[Sent]):
     """What a worker runs: from an order to what is made of its `images`; calls `reading` before it reads each."""
 
