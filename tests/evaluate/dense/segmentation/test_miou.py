@@ -31,8 +31,8 @@ def total(seeds: range) -> Tensor:
 
 def test_noise_by_hand_and_by_scikit_learn() -> None:
     maps = [noisy(seed) for seed in range(5)]
-    pairs = [(int(t), int(p)) for predicted, truth in maps for t, p in zip(truth.ravel(), predicted.ravel())]
-    pairs = [pair for pair in pairs if pair[0] != 255]
+    predicted, truth = (torch.stack(each).ravel().tolist() for each in zip(*maps, strict=True))
+    pairs = [pair for pair in zip(truth, predicted, strict=True) if pair[0] != 255]
     by_hand = []
     for each in range(CLASSES):
         both, either = pairs.count((each, each)), sum(each in pair for pair in pairs)
