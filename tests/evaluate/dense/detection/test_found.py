@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco
-from torch.nn import functional
 
-from lewel.evaluate.dense.detection.found import found, pasted
+from lewel.evaluate.dense.detection.found import found
 from lewel.evaluate.dense.detection.objects import Detections
 from lewel.evaluate.dense.detection.views import moved, resized
 
@@ -31,20 +30,6 @@ def test_boxes_are_cut_at_the_border_and_those_outside_are_left_out() -> None:
     assert back.boxes.tolist() == [[0, 4, 16, 40]] and back.scores.tolist() == [0.5] and back.labels.tolist() == [3]
     assert back.masks is not None
     assert coco.toBbox(back.masks[0]).tolist() == [0, 4, 16, 36]
-
-
-def test_masks_are_sampled_as_detectron2_samples_them() -> None:
-    """torch's grid_sample over the whole image, at the centres of its pixels."""
-    rng = np.random.default_rng(1)
-    width, height = 61, 47
-    for _ in range(30):
-        cells = rng.uniform(0, 1, (28, 28)).astype(np.float32)
-        (x0, x1), (y0, y1) = (np.sort(rng.uniform(0, side, 2)) for side in (width, height))
-        xs = (torch.arange(width) + 0.5 - x0) / (x1 - x0) * 2 - 1
-        ys = (torch.arange(height) + 0.5 - y0) / (y1 - y0) * 2 - 1
-        grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)[None].double()
-        expected = functional.grid_sample(torch.from_numpy(cells)[None, None].double(), grid, align_corners=False)[0, 0]
-        assert np.array_equal(pasted(cells, np.array([x0, y0, x1, y1]), (width, height)), expected.numpy() >= 0.5)
 
 
 def test_nothing_found_is_nothing() -> None:
