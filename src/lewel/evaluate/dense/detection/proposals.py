@@ -50,7 +50,7 @@ class Proposals(RegionProposalNetwork):
         objectness: Tensor,
         pred_bbox_deltas: Tensor,
         labels: list[Tensor],
-        regression_targets: list[Tensor],
+        regression_targets: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Of objectness and boxes: sums over the anchors drawn, over as many as an image may have drawn."""
         foreground, background = (torch.cat(found).bool() for found in self.fg_bg_sampler(labels))
