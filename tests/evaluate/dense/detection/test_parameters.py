@@ -10,7 +10,7 @@ from lewel.evaluate.dense.detection.model import build
 from lewel.evaluate.dense.tasks import Detection
 from lewel.model.encoder import Encoder
 
-NUMBERS = {"lr": 0.02, "batch_size": 16, "iterations": 24_000, "weight_decay": 1e-4, "evaluations": 1}
+NUMBERS = {"lr": 0.02, "batch_size": 16, "iterations": 24_000, "weight_decay": 1e-4}
 VOC_C4 = Detection(**NUMBERS, data="voc", model="c4", masks=False, extra_norm=True)
 COCO_C4 = Detection(**NUMBERS, data="coco", model="c4", masks=True)
 COCO_FPN = Detection(**NUMBERS, data="coco", model="fpn", masks=True)

@@ -11,14 +11,13 @@ from torchvision.models.detection.image_list import ImageList
 
 from lewel.evaluate.dense.detection.anchors import Anchors
 from lewel.evaluate.dense.detection.objects import Objects
-from lewel.evaluate.dense.detection.proposals import Kept, Proposals
+from lewel.evaluate.dense.detection.proposals import Counts, Proposals
 
-KEPT = Kept({"training": 100, "testing": 50}, {"training": 40, "testing": 20})
 SHAPE = (64, 96)
 
 
 def network() -> Proposals:
-    return Proposals(4, Anchors([[16.0, 32.0]], [8]), KEPT)
+    return Proposals(4, Anchors([[16.0, 32.0]], [8]), Counts(100, 50), Counts(40, 20))
 
 
 class Says(nn.Module):

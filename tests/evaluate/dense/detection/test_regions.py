@@ -24,7 +24,7 @@ def around(count: int, seed: int = 0) -> torch.Tensor:
 
 def test_drawn_are_at_most_512_and_at_most_a_quarter_foreground() -> None:
     near = TRUTH.boxes[0] + torch.randn(400, 4)
-    found = regions.drawn(torch.cat([near, around(2000)]), TRUTH, classes=3)
+    found = regions.drawn(torch.cat([near, around(2000)]), TRUTH, classes=3, most=512)
     assert len(found.boxes) == 512
     assert int((found.labels < 3).sum()) == 128
     overlap = box_iou(found.boxes, TRUTH.boxes)
@@ -35,14 +35,14 @@ def test_drawn_are_at_most_512_and_at_most_a_quarter_foreground() -> None:
 
 
 def test_the_objects_own_boxes_are_drawn() -> None:
-    found = regions.drawn(torch.tensor([[0.0, 80, 20, 100]]), TRUTH, classes=3)
+    found = regions.drawn(torch.tensor([[0.0, 80, 20, 100]]), TRUTH, classes=3, most=512)
     assert found.boxes.tolist() == [[0, 80, 20, 100], *TRUTH.boxes.tolist()]
     assert found.labels.tolist() == [3, 2, 0]
 
 
 def test_without_objects_all_is_background() -> None:
     nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
-    found = regions.drawn(around(7), nothing, classes=3)
+    found = regions.drawn(around(7), nothing, classes=3, most=512)
     assert found.labels.tolist() == [3] * 7
     logits, deltas = torch.randn(7, 4, requires_grad=True), torch.randn(7, 12, requires_grad=True)
     losses = regions.losses(logits, deltas, [found], [nothing])
@@ -77,7 +77,7 @@ def test_boxes_come_back_from_their_code() -> None:
 
 def test_perfect_outputs_find_the_objects() -> None:
     """Of many regions each says the object that it overlaps most: one result an object."""
-    found = regions.drawn(around(300), TRUTH, classes=3)
+    found = regions.drawn(around(300), TRUTH, classes=3, most=512)
     logits = 20 * torch.nn.functional.one_hot(found.labels, 4).float()
     deltas = torch.zeros(len(logits), 3, 4)
     foreground = found.labels < 3
