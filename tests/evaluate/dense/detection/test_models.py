@@ -87,34 +87,46 @@ def test_its_maps_are_the_encoders_own(name: str) -> None:
     assert torch.allclose(features, found.get_submodule("extra_norm")(right), atol=1e-4)
 
 
-@MODELS
-def test_a_batch_is_learned_and_found_again(model: str) -> None:
-    found = detector(model).train()
-    images = painted(TWO)
-    optimizer = torch.optim.SGD(found.parameters(), lr=0.02, momentum=0.9)
-    losses = list[float]()
-    for _ in range(40):
+def learned(found: Detector, images: Tensor, steps: int) -> list[float]:
+    """The losses of so many steps on `TWO`."""
+    optimizer, losses = torch.optim.SGD(found.train().parameters(), lr=0.05, momentum=0.9), list[float]()
+    for _ in range(steps):
         loss, parts = found(images, SIZES, TWO)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(found.parameters(), 10.0)
         optimizer.step()
-        losses.append(float(loss.detach()))
-        assert float(loss.detach()) == pytest.approx(sum(map(float, parts.values())), rel=1e-5)
-    assert sum(losses[-5:]) / 5 < losses[0] / 4
-    for part in found.modules():  # statistics of this batch alone
-        if isinstance(part, nn.BatchNorm2d):
-            part.reset_running_stats()
-            part.momentum = None
+        losses.append(loss.item())
+        assert losses[-1] == pytest.approx(sum(part.item() for part in parts.values()), rel=1e-5)
+    return losses
+
+
+@pytest.mark.parametrize(("model", "steps"), [("c4", 20), ("fpn", 8)])
+def test_a_batch_is_learned(model: str, steps: int) -> None:
+    losses = learned(detector(model), painted(TWO), steps)
+    assert sum(losses[-3:]) / 3 < losses[0] / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "steps"), [("c4", 150), ("fpn", 40)])
+def test_what_is_learned_is_found_again(model: str, steps: int) -> None:
+    found, images = detector(model), painted(TWO)
+    learned(found, images, steps)
+    norms = [part for part in found.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
     with torch.no_grad():
-        found(images, SIZES, TWO)
+        for _ in range(5):
+            found(images, SIZES, TWO)
     for truth, result, (height, width) in zip(TWO, found.eval().predict(images, SIZES), SIZES.tolist(), strict=True):
         overlap = box_iou(truth.boxes, result.boxes)
         best = overlap.argmax(dim=1)
-        assert (overlap.amax(dim=1) > 0.7).all()
+        assert (overlap.amax(dim=1) > 0.5).all()
         assert torch.equal(result.labels[best], truth.labels)
+        assert result.masks is not None and truth.masks is not None
         masks = pasted(result.masks[best], result.boxes[best], height, width)
-        assert float((masks & truth.masks).sum() / (masks | truth.masks).sum()) > 0.7
+        assert ((masks & truth.masks).sum() / (masks | truth.masks).sum()).item() > 0.5
 
 
 @MODELS
@@ -196,8 +208,9 @@ def test_anchors_and_levels_are_smaller_with_the_images() -> None:
 
 
 def test_a_small_stem_has_smaller_strides() -> None:
-    found = build(Encoder("resnet10t", stem="small"), task("fpn"), 3, SCALE)
-    assert found.proposals.anchor_generator.strides == (1, 2, 4, 8, 16)
+    fpn, found = (build(Encoder("resnet18", stem="small"), task(model), 3, SCALE) for model in ("fpn", "c4"))
+    assert fpn.proposals.anchor_generator.strides == (1, 2, 4, 8, 16)
+    assert found.proposals.anchor_generator.strides == (4,)
     loss, _ = found.train()(painted(TWO), SIZES, TWO)
     assert loss.isfinite()
 

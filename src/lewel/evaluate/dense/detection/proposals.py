@@ -41,7 +41,7 @@ class Proposals(RegionProposalNetwork):
         self,
         images: Float[Tensor, "b 3 height width"],
         shapes: Sequence[tuple[int, int]],
-        maps: Sequence[Float[Tensor, "b c h w"]],
+        maps: Sequence[Float[Tensor, "b c _ _"]],
         targets: Sequence[Objects] | None,
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """(proposals, 4) of each image, the likeliest first, without gradient; in train mode the losses too."""
