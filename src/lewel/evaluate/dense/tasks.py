@@ -94,7 +94,7 @@ class Segmentation(Iterations):
     """
 
     model: Literal["fcn8", "fcn16"]
-    base: tuple[float, float] | None
+    base: tuple[float, float]
     scales: tuple[float, float] = (0.5, 2.0)
     most_of_one: float = 0.75
     photometric: bool = True
