@@ -30,7 +30,7 @@ Arrays = dict[str, np.ndarray]
 class Case(NamedTuple):
     """A face of val, its error in per cent, and its points in the image's pixels."""
 
-    index: int
+    image: int
     error: float
     truth: Float64[np.ndarray, "k 2"]
     predicted: Float64[np.ndarray, "k 2"]
@@ -87,6 +87,6 @@ def cases(val: Landmarked, arrays: Arrays, n: int) -> list[Case]:
     errors = arrays["errors"]
     worst = np.argsort(np.where(np.isfinite(errors), -errors, -np.inf), kind="stable")[:n].tolist()
     return [
-        Case(index := int(arrays["images"][row]), 100 * float(errors[row]), val.points[index], arrays["predicted"][row])
+        Case(image := int(arrays["images"][row]), 100 * float(errors[row]), val.points[image], arrays["predicted"][row])
         for row in worst
     ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -41,7 +41,7 @@ class Regressor(nn.Module):
         self.up = nn.Sequential(*steps)
         self.maps = nn.Conv2d(WIDTH if steps else channels, points, kernel_size=1)
         nn.init.normal_(self.maps.weight, 0, DEVIATION)
-        nn.init.zeros_(self.maps.bias)
+        nn.init.zeros_(cast(Tensor, self.maps.bias))
 
     def heat_maps(self, images: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b k h w"]:
         """Before softmax, in float32: 8 bits of a large value would say a position too little."""
