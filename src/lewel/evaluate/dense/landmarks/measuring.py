@@ -16,7 +16,7 @@ from lewel.errors import UserError
 from lewel.evaluate.dense.landmarks import metrics
 from lewel.evaluate.dense.landmarks.geometry import moved, square
 from lewel.evaluate.dense.landmarks.model import Regressor
-from lewel.evaluate.dense.landmarks.views import TestView
+from lewel.evaluate.dense.landmarks.views import PlainView
 from lewel.evaluate.dense.loading import Testing, batches
 from lewel.evaluate.dense.tasks import Landmarks
 from lewel.evaluate.dense.truth.points import FULL, Landmarked
@@ -51,7 +51,7 @@ def measure(
     Raises UserError where none can be read.
     """
     found, seen = list[Tensor](), list[Tensor]()
-    views = Testing(val, TestView(task, data.image_size))
+    views = Testing(val, PlainView(task, data.image_size))
     module.eval()
     for batch in batches(views, EvaluationOrder(len(val), TEST_BATCH), workers, data, precision.device):
         skipped.extend(skip for skip in batch.skipped if skip not in skipped)

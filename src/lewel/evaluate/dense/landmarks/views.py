@@ -52,7 +52,7 @@ class Worsening(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TestView:
+class PlainView:
     """The square, as it is. Draws nothing."""
 
     task: Landmarks
@@ -63,7 +63,7 @@ class TestView:
 
 
 @dataclass(frozen=True)
-class TrainView:
+class ChangedView:
     """The square, changed by random numbers."""
 
     task: Landmarks
