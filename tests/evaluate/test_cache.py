@@ -16,7 +16,7 @@ from torch import nn
 from lewel.data.images import Source
 from lewel.evaluate import features
 from lewel.evaluate.cache import Extracted, FeatureCache
-from lewel.evaluate.protocols import LinearFast
+from lewel.evaluate.tasks import LinearFast
 
 
 def test_one_set_of_weights_at_a_time() -> None:

@@ -22,6 +22,9 @@ from little import HERE, KNN, SHORT, evaluate, read
 from command import lewel
 from lewel.engine import precision
 from lewel.evaluate import evaluation, features, knn, predictions, training
+from lewel.evaluate.kinds import KINDS
+from lewel.evaluate.protocols import PROTOCOLS
+from lewel.evaluate.tasks import Knn
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -51,7 +54,7 @@ def test_the_same_command_again_does_nothing_anew(
 ) -> None:
     assert evaluate("linear-byol", weights, images, out, *SHORT) == 0
     before = snapshot(out)
-    monkeypatch.setattr(evaluation, "TASKS", {})
+    monkeypatch.setitem(KINDS, Knn, KINDS[Knn]._replace(evaluate=None))
     assert evaluate("linear-byol", weights, images, out, *SHORT) == 0
     assert snapshot(out) == before
     assert not any("checkpoint" in name or "best" in name for name in before)
@@ -98,8 +101,8 @@ def test_untrained_weights_are_others_with_each_seed(images: Path, out: Path) ->
 
 def test_more_seeds_go_on_with_the_first(weights: Path, images: Path, out: Path, monkeypatch: Any) -> None:
     seeds = []
-    task = evaluation.TASKS[evaluation.protocols.Knn]
-    monkeypatch.setitem(evaluation.TASKS, evaluation.protocols.Knn, lambda job: seeds.append(job.seed) or task(job))
+    kind = KINDS[Knn]
+    monkeypatch.setitem(KINDS, Knn, kind._replace(evaluate=lambda job: seeds.append(job.seed) or kind.evaluate(job)))
     source = "random:resnet10t"
     assert evaluate(KNN, source, images, out, "--image-size", 32) == 0
     assert evaluate(KNN, source, images, out, "--image-size", 32, "--seeds", 3) == 0
@@ -220,7 +223,7 @@ def test_the_list_has_a_line_a_task(capsys: pytest.CaptureFixture[str], monkeypa
     monkeypatch.setenv("COLUMNS", "300")
     assert lewel("evaluate", "--list") == 0
     lines = capsys.readouterr().out.splitlines()
-    for name in evaluation.protocols.PROTOCOLS:
+    for name in PROTOCOLS:
         assert sum(line.split()[0] == name for line in lines) == 1
     assert lewel("evaluate") == 0 and capsys.readouterr().out.splitlines() == lines
 

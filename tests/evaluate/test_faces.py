@@ -54,7 +54,7 @@ def celeba(root: Path, parts: str, official: bool = False) -> Path:
 def test_celeba(tmp_path: Path, official: bool) -> None:
     found = open_faces(celeba(tmp_path, "00212", official))
     assert found is not None
-    train, val, facts = found
+    train, val, facts = found.train, found.val, found.facts
     assert train.names == ("Bald", "Male", "Young") and train.is_multilabel and train.targets.dtype == np.uint8
     assert names_of(train) == ["000001.jpg", "000002.jpg"] and train.targets.tolist() == [[0, 1, 0], [1, 0, 0]]
     assert names_of(val) == ["000003.jpg", "000005.jpg"] and val.targets.tolist() == [[1, 1, 1], [1, 0, 1]]
@@ -118,7 +118,7 @@ def test_raf_db(tmp_path: Path, below: str) -> None:
     raf_db(tmp_path / below, *RAF_ROWS)
     found = open_faces(tmp_path)
     assert found is not None
-    train, val, facts = found
+    train, val, facts = found.train, found.val, found.facts
     assert names_of(val) == ["test_0001_aligned.jpg", "test_0002_aligned.jpg"]
     assert [train.names[target] for target in train.targets] == ["sadness", "surprise", "neutral"]
     assert val.targets.tolist() == [0, 6] == val.images.labels.tolist()
@@ -155,7 +155,7 @@ def test_affectnet(tmp_path: Path, header: bool, images: str) -> None:
     affectnet(tmp_path, [6, 0, 7, 9, 1, 10], [1, 8, 6], header, images)
     found = open_faces(tmp_path)
     assert found is not None
-    train, val, facts = found
+    train, val, facts = found.train, found.val, found.facts
     assert [train.names[target] for target in train.targets] == ["anger", "neutral", "happiness"]
     assert names_of(train) == ["0/training0.JPG", "7/training1.JPG", "28/training4.JPG"]
     assert val.targets.tolist() == [1, 6]
@@ -186,7 +186,7 @@ def test_affectnet_arrays(tmp_path: Path) -> None:
     arrays(tmp_path)
     found = open_faces(tmp_path)
     assert found is not None
-    train, val, facts = found
+    train, val, facts = found.train, found.val, found.facts
     assert names_of(train) == ["0.jpg", "1.jpg", "3.jpg"] and train.targets.tolist() == [0, 6, 2]
     assert val.targets.tolist() == [2, 6]
     assert facts["layout"] == "AffectNet-7, arrays" and facts["other_labels"] == {"train": 1, "val": 0}

@@ -20,7 +20,8 @@ from lewel.evaluate import finetune, training
 from lewel.evaluate.finetune import Classifier
 from lewel.evaluate.order import Epochs
 from lewel.evaluate.parts import Labelled
-from lewel.evaluate.protocols import PROTOCOLS, Finetune
+from lewel.evaluate.protocols import PROTOCOLS
+from lewel.evaluate.tasks import Finetune
 from lewel.model.batchnorm import GroupBatchNorm
 
 SEMI = Finetune("sgd", 0.1, 0.01, 8, 2, 1e-4, milestones=(1,), bn_images=4, evaluate_every=1)

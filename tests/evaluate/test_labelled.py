@@ -42,7 +42,8 @@ def divided_folder(tmp_path: Path) -> Path:
 
 
 def test_class_folders(divided_folder: Path) -> None:
-    train, val, facts = open_divided(str(divided_folder), "given", None, 0.2, 0)
+    found = open_divided(str(divided_folder), "given", None, 0.2, 0)
+    train, val, facts = found.train, found.val, found.facts
     assert (len(train), len(val)) == (9, 2)
     assert train.names == val.names == ("a", "b", "c")
     assert val.targets.tolist() == [1, 2] == val.images.labels.tolist()  # numbered as in train, which has more classes
@@ -81,7 +82,8 @@ def test_cifar(tmp_path: Path) -> None:
         records = np.zeros((20, 3073), np.uint8)
         records[:, 0] = np.arange(20) % 10
         records.tofile(tmp_path / name)
-    train, val, facts = open_divided(str(tmp_path), "given", None, 0.2, 0)
+    found = open_divided(str(tmp_path), "given", None, 0.2, 0)
+    train, val, facts = found.train, found.val, found.facts
     assert (len(train), len(val), len(train.names), facts["layout"]) == (20, 20, 10, "CIFAR-10")
     (tmp_path / "test_batch.bin").unlink()
     assert len(open_divided(str(tmp_path), "auto", None, 0.5, 0).val) == 10
@@ -106,7 +108,8 @@ def test_the_digest_is_of_names_targets_and_classes() -> None:
 
 def test_auto_split(tmp_path: Path) -> None:
     put(tmp_path, *(f"{c}/{i}.png" for c in "ab" for i in range(5)), "lonely/1.png")
-    train, val, facts = open_divided(str(tmp_path), "auto", None, 0.2, 3)
+    found = open_divided(str(tmp_path), "auto", None, 0.2, 3)
+    train, val, facts = found.train, found.val, found.facts
     assert facts["split"] == {"how": "auto", "seed": 3, "val_share": 0.2}
     assert sorted([*names_of(train), *names_of(val)]) == sorted(open_images(tmp_path).names)
     assert sorted(classes_of(val)) == ["a", "b"] and "lonely" in classes_of(train)
@@ -124,7 +127,8 @@ def shots(root: Path, extra: str = "") -> Path:
 
 
 def test_groups_of_a_csv_stay_together(tmp_path: Path) -> None:
-    train, val, facts = open_divided(str(shots(tmp_path)), "auto", "Shot", 0.2, 0)
+    found = open_divided(str(shots(tmp_path)), "auto", "Shot", 0.2, 0)
+    train, val, facts = found.train, found.val, found.facts
     assert names_of(val) == ["a8.png", "a9.png", "b0.png", "b1.png"]  # the same everywhere
     assert len(train) == 16
     assert facts["layout"] == "list"
@@ -139,7 +143,8 @@ def test_a_csv_with_a_split_column(tmp_path: Path) -> None:
     rows = ["0.png,a,train", "1.png,b,train", "2.png,b,val", "3.png,a,test", "4.png,a,test", "5.png,b,train"]
     file = tmp_path / "list.csv"
     file.write_text("\n".join(["path,label,split", *rows, *(["2.png,a,val"])]))
-    train, val, facts = open_divided(str(file), "given", None, 0.2, 0)
+    found = open_divided(str(file), "given", None, 0.2, 0)
+    train, val, facts = found.train, found.val, found.facts
     assert names_of(train) == ["0.png", "1.png", "5.png"] and classes_of(val) == ["b", "a"]
     assert facts["split"] == {"how": "given", "val": "val", "unused": {"test": 2}}
 

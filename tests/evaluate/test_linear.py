@@ -17,7 +17,7 @@ from torch.nn import functional
 from lewel.evaluate import linear, training
 from lewel.evaluate.linear import Classifiers, Setting
 from lewel.evaluate.order import Epochs
-from lewel.evaluate.protocols import Linear
+from lewel.evaluate.tasks import Linear
 
 SGD = Linear("sgd", 0.4, 8, 3, milestones=(1, 2), evaluate_every=1)
 LARS = Linear("lars", 3.2, 8, 4, evaluate_every=1)

@@ -9,8 +9,10 @@ import re
 import pytest
 
 from lewel.errors import UserError
-from lewel.evaluate import protocols, training
-from lewel.evaluate.protocols import PROTOCOLS, Changes, Finetune, Linear, at_size, get
+from lewel.evaluate import training
+from lewel.evaluate.changes import Changes, at_size, get_protocol
+from lewel.evaluate.protocols import PROTOCOLS
+from lewel.evaluate.tasks import Finetune, Linear
 
 
 def test_the_published_numbers():
@@ -32,7 +34,7 @@ def test_the_published_numbers():
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_unchanged_numbers_keep_the_name_and_the_digest(name):
     changes = Changes(fraction=0.1) if name == "semi" else Changes()
-    protocol = get(name, changes)
+    protocol = get_protocol(name, changes)
     assert protocol.changes == (("fraction=0.1",) if name == "semi" else ())
     if name != "semi":
         assert protocol.facts() == PROTOCOLS[name].facts()
@@ -50,7 +52,7 @@ def test_unchanged_numbers_keep_the_name_and_the_digest(name):
     ],
 )
 def test_changed_numbers_change_the_name_and_the_digest(changes, name):
-    protocol = get("linear-byol", changes)
+    protocol = get_protocol("linear-byol", changes)
     assert protocol.name == name
     assert (protocol.facts()["digest"] == PROTOCOLS["linear-byol"].facts()["digest"]) == (name == "linear-byol")
 
@@ -69,30 +71,32 @@ def test_every_number_is_in_the_digest():
 
 
 def test_milestones_and_rates_follow():
-    task = get("semi-10", Changes(epochs=10, batch_size=64)).task
+    task = get_protocol("semi-10", Changes(epochs=10, batch_size=64)).task
     assert isinstance(task, Finetune)
     assert (task.milestones, task.lr, task.lr_encoder) == ((6, 8), 0.025, 0.0025)
-    assert get("semi-10", Changes(batch_size=64)).name == "semi-10[batch_size=64,lr=0.025,lr_encoder=0.0025]"
-    given = get("semi-10", Changes(batch_size=64, lr=0.1)).task
+    assert get_protocol("semi-10", Changes(batch_size=64)).name == "semi-10[batch_size=64,lr=0.025,lr_encoder=0.0025]"
+    given = get_protocol("semi-10", Changes(batch_size=64, lr=0.1)).task
     assert isinstance(given, Finetune)
     assert (given.lr, given.lr_encoder) == (0.1, 0.0025)
-    faces = get("faces-expression", Changes(epochs=20)).task
+    faces = get_protocol("faces-expression", Changes(epochs=20)).task
     assert isinstance(faces, Finetune)
     assert faces.warmup_epochs == 1
 
 
 def test_the_last_rate_follows_the_first():
-    task = get("faces-expression", Changes(batch_size=64)).task
+    task = get_protocol("faces-expression", Changes(batch_size=64)).task
     assert isinstance(task, Finetune)
     assert (task.lr, task.lr_encoder, task.lr_last) == pytest.approx((5e-5, 5e-5, 2.5e-7))
-    assert get("faces-expression", Changes(batch_size=64)).name.endswith("[batch_size=64,lr=5e-05,lr_encoder=5e-05]")
-    assert get("linear-moco", Changes(batch_size=1024)).name == "linear-moco[batch_size=1024,lr=0.8]"
+    assert get_protocol("faces-expression", Changes(batch_size=64)).name.endswith(
+        "[batch_size=64,lr=5e-05,lr_encoder=5e-05]"
+    )
+    assert get_protocol("linear-moco", Changes(batch_size=1024)).name == "linear-moco[batch_size=1024,lr=0.8]"
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 4])
 def test_the_two_falls_stay_apart_however_short_the_training(epochs):
     """At three and four fifths of it, in steps."""
-    task = get("linear-byol", Changes(epochs=epochs)).task
+    task = get_protocol("linear-byol", Changes(epochs=epochs)).task
     assert isinstance(task, Linear)
     rate = training.schedule(task, 10)
     rates = [rate(step) for step in range(10 * epochs)]
@@ -110,8 +114,8 @@ def test_the_size_is_asked_for_or_the_weights_or_the_protocols():
 
 def test_semi_is_named_after_its_share():
     for share in (0.01, 0.05, 0.1, 1.0):
-        assert get("semi", Changes(fraction=share)).name == f"semi[fraction={share:g}]"
-    assert get("semi", Changes(fraction=0.1)).facts()["digest"] != PROTOCOLS["semi-10"].facts()["digest"]
+        assert get_protocol("semi", Changes(fraction=share)).name == f"semi[fraction={share:g}]"
+    assert get_protocol("semi", Changes(fraction=0.1)).facts()["digest"] != PROTOCOLS["semi-10"].facts()["digest"]
 
 
 @pytest.mark.parametrize(
@@ -142,4 +146,4 @@ def test_semi_is_named_after_its_share():
 )
 def test_what_does_not_fit_is_said(name, changes, message):
     with pytest.raises(UserError, match=re.escape(message)):
-        protocols.get(name, changes)
+        get_protocol(name, changes)

@@ -208,7 +208,7 @@ def test_weights_that_do_not_fit(images: Path, out: Path, tmp_path: Path, capsys
         (KNN, f"timm:resnet34={tmp_path / 'a.pth'}", (), "does not fit resnet34"),
         (KNN, tmp_path / "none", (), "does not exist"),
         (KNN, vits, ("--image-size", 32), "--image-size 32"),
-        ("semi-10", vits, (), "semi-10 fine-tunes CNNs, this is a vit_tiny_patch16_224; take a task with frozen"),
+        ("semi-10", vits, (), "semi-10 trains CNNs, this is a vit_tiny_patch16_224; take a task with frozen"),
     ):
         assert evaluate(task, source, images, out, *flags) == 2
         line = told(capsys)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lewel.evaluate.protocols import Finetune, Linear
 from lewel.evaluate.remarks import remarks
 from lewel.evaluate.results import Result, Run
+from lewel.evaluate.tasks import Finetune, Linear
 from lewel.evaluate.training import facts
 
 DATA = {"train": {"images": 80, "digest": "t"}, "val": {"images": 16, "digest": "v"}}

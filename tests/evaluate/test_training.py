@@ -20,7 +20,8 @@ from lewel.errors import UserError
 from lewel.evaluate import finetune, linear, training
 from lewel.evaluate.job import Job
 from lewel.evaluate.job import Task as Evaluate
-from lewel.evaluate.protocols import Finetune, Linear, Task
+from lewel.evaluate.protocols import Task
+from lewel.evaluate.tasks import Finetune, Linear
 
 LINEAR = Linear("lars", 3.2, 8, 4, evaluate_every=1, rates=(1.0, 4.0), decays=(0.0,))  # 3 steps an epoch
 SEMI = Finetune("sgd", 0.1, 0.01, 8, 3, 1e-4, milestones=(1, 2), bn_images=4, evaluate_every=1)

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lewel.config import Evaluation
-from lewel.evaluate.protocols import PROTOCOLS, Changes
+from lewel.evaluate.changes import Changes
+from lewel.evaluate.protocols import PROTOCOLS
 
 
 def list_tasks() -> None:

@@ -16,9 +16,11 @@ from lewel import config
 from lewel.data.images import Source, evenly, relabelled
 from lewel.engine.precision import Precision
 from lewel.errors import UserError, nearest
-from lewel.evaluate import knn, linear_fast, protocols
+from lewel.evaluate import knn, linear_fast
+from lewel.evaluate.changes import get_protocol
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.features import labelled_features
+from lewel.evaluate.tasks import Knn
 from lewel.model.encoder import Encoder, Pooled
 from lewel.shapes import Skip
 
@@ -94,8 +96,8 @@ def measure(
 
 
 def _knn(rows: _Rows) -> Measured:
-    task = protocols.get(KNN).task
-    assert isinstance(task, protocols.Knn)
+    task = get_protocol(KNN).task
+    assert isinstance(task, Knn)
     scores = knn.votes(rows.keys, rows.key_labels, rows.queries, rows.classes, task.k, task.temperature)
     told = f"k = {task.k}, T = {task.temperature:g}, {_counts(len(rows.keys), rows)}"
     return Measured("knn", rows.top1(scores), told)

@@ -4,6 +4,7 @@
     table.md, .csv, .json         one row for each
     page.html, confusion.png      to look at
     seed-0/, seed-1/, ...         each job's record and predictions.npz, and its checkpoint while it is not done
+    lr-search/lr-0.02/, ...       the jobs of --lr-search
 
 What is done is not done again: the same command on the same --out goes on where it stopped.
 """
@@ -14,7 +15,7 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,38 +25,29 @@ from lewel import parallel
 from lewel.config import Evaluation
 from lewel.data.workers import default_workers
 from lewel.engine import files, precision
-from lewel.engine.loop import place
+from lewel.engine.loop import place as on_device
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
 from lewel.evaluate import (
-    finetune,
-    knn,
-    labelled,
-    linear,
-    linear_fast,
+    lr_search,
     page,
     predictions,
-    protocols,
     results,
-    subset,
     tables,
     training,
 )
 from lewel.evaluate.cache import FeatureCache
-from lewel.evaluate.job import Job, Task
+from lewel.evaluate.changes import Changes, at_size, get_protocol
+from lewel.evaluate.job import Job
+from lewel.evaluate.kinds import KINDS
 from lewel.evaluate.parts import Divided
-from lewel.evaluate.protocols import Changes, Finetune, Knn, Protocol
+from lewel.evaluate.protocols import Protocol
 from lewel.evaluate.remarks import remarks
 from lewel.evaluate.results import Result, Run
 from lewel.evaluate.subject import Subject, labels, open_subject
+from lewel.evaluate.tasks import Knn
 from lewel.shapes import Skip
 
-TASKS: dict[type, Task] = {
-    protocols.Knn: knn.evaluate,
-    protocols.LinearFast: linear_fast.evaluate,
-    protocols.Linear: linear.evaluate,
-    protocols.Finetune: finetune.evaluate,
-}
 JOB = "job.json"
 
 
@@ -71,16 +63,19 @@ def evaluate(name: str, options: Evaluation, changes: Changes, console: Console 
 
     Raises UserError for what does not fit, before anything is written; Interrupted when asked to stop.
     """
-    protocol = protocols.get(name, changes)
+    protocol = get_protocol(name, changes)
     _check(options, protocol)
     on = precision.device(options.device)
     how = precision.choose("auto" if protocol.precision == "mixed" else protocol.precision, on)
-    parts = _parts(options, protocol)
+    console = console or Console(stderr=True)
+    parts = KINDS[type(protocol.task)].open(options, protocol, console)
     workers = default_workers(on) if options.workers is None else options.workers
-    shared = _Shared(parts, how, workers, console or Console(stderr=True))
+    shared = _Shared(parts, how, workers, console, options.lr_search)
     out = Path(options.out)
     entries = _entries(options, protocol, changes.image_size, out)
-    _check_out(out, entries, parts[options.seed], options.seed, how)
+    for entry in entries:
+        shared.check(entry)
+    _check_weights(out, entries)
     with ExitStack() as opened:
         _take(out, opened)
         found = [shared.result(entry) for entry in entries]
@@ -99,87 +94,108 @@ class _Entry(NamedTuple):
     directory: Path
 
 
+class _Place(NamedTuple):
+    """A job, and where it is done."""
+
+    protocol: Protocol
+    seed: int
+    data: Divided[Any]
+    directory: Path
+
+
 def _entries(options: Evaluation, protocol: Protocol, image_size: int | None, out: Path) -> list[_Entry]:
     """One for each of the weights. Raises UserError for weights that the protocol cannot take."""
     found = []
     for label, source in zip(labels(options.weights), options.weights, strict=True):
         subject = open_subject(source, options.seed)
-        if isinstance(protocol.task, Finetune) and subject.encoder is None:
+        if KINDS[type(protocol.task)].needs_map and subject.encoder is None:
             raise UserError(
-                f"--weights {source}: {protocol.base} fine-tunes CNNs, this is a {subject.name}; "
+                f"--weights {source}: {protocol.base} trains CNNs, this is a {subject.name}; "
                 "take a task with frozen features, such as linear-byol or knn-k20-t0.07"
             )
-        sized = protocols.at_size(protocol, image_size, subject.image_size)
+        sized = at_size(protocol, image_size, subject.image_size)
         subject.data(sized.image_size)  # raises for a size that the network does not take
         found.append(_Entry(label, source, subject, sized, out if len(options.weights) == 1 else out / label))
     return found
-
-
-def _parts(options: Evaluation, protocol: Protocol) -> dict[int, Divided]:
-    """The data of each seed: --split auto is drawn anew, and so is a share of the labels."""
-
-    def opened(seed: int) -> Divided:
-        return labelled.open_divided(options.data, options.split, options.group_by, options.val_share, seed)
-
-    data, parts = opened(options.seed), dict[int, Divided]()
-    _check_targets(protocol, data)
-    for seed in range(options.seed, options.seed + options.seeds):
-        if options.split == "auto" and seed != options.seed:
-            data = opened(seed)
-        parts[seed] = _part(options, protocol, data, seed)
-    return parts
-
-
-def _part(options: Evaluation, protocol: Protocol, data: Divided, seed: int) -> Divided:
-    """The data with the share of the training images that the protocol takes."""
-    task = protocol.task
-    if not isinstance(task, Finetune) or task.fraction == 1:
-        return data
-    train, listed = data.train, options.subset
-    chosen = subset.by_share(train, task.fraction, seed) if listed is None else subset.by_list(train, listed)
-    subset.check_share(chosen.images, train, task.fraction)
-    return Divided(chosen.images, data.val, {**data.facts, "subset": chosen.facts})
 
 
 @dataclass
 class _Shared:
     """What is the same for all weights.  parts: the data, by seed."""
 
-    parts: dict[int, Divided]
+    parts: dict[int, Divided[Any]]
     precision: Precision
     workers: int
     console: Console
+    lr_search: bool
+
+    def check(self, entry: _Entry) -> None:
+        """Raises UserError where there are jobs of another evaluation, before any of this one is done."""
+        first = self._searching(entry)[0] if self.lr_search else self._jobs(entry)[0]
+        _done(first.directory, self._identity(first, entry.subject))
 
     def result(self, entry: _Entry) -> Result:
         """All seeds of one set of weights, and their results.json."""
         told = f"{entry.protocol.name} on {entry.label}: {entry.subject.name}"
         self.console.print(told, highlight=False, markup=False)
         runs, known, subject = [], FeatureCache(), entry.subject
+        searched = self._search(entry) if self.lr_search else None
+        if searched is not None:
+            entry = entry._replace(protocol=searched.protocol)
         deterministic = self._is_deterministic(entry)
-        for seed in [*self.parts][:1] if deterministic else self.parts:
+        for place in self._jobs(entry)[: 1 if deterministic else None]:
             if runs:
-                subject = open_subject(entry.source, seed)  # random weights are others with another seed
-            runs.append(self._run(entry, subject, seed, known))
+                subject = open_subject(entry.source, place.seed)  # random weights are others with another seed
+            run = self._run(place, subject, known)
+            runs.append(replace(run, training=run.training | {"lr_search": searched.facts}) if searched else run)
         return results.summarise(entry.label, entry.protocol, entry.subject, runs, deterministic)
+
+    def _jobs(self, entry: _Entry) -> list[_Place]:
+        return [
+            _Place(entry.protocol, seed, data, entry.directory / f"seed-{seed}") for seed, data in self.parts.items()
+        ]
+
+    def _searching(self, entry: _Entry) -> list[_Place]:
+        """The jobs of --lr-search, with the first seed."""
+        seed, data = next(iter(self.parts.items()))
+        divided, directory = lr_search.held_out(data, seed), entry.directory / lr_search.DIRECTORY
+        found = lr_search.candidates(entry.protocol).items()
+        return [_Place(protocol, seed, divided, directory / f"lr-{rate:g}") for rate, protocol in found]
+
+    def _search(self, entry: _Entry) -> lr_search.Found:
+        places = {place.protocol: place for place in self._searching(entry)}
+        ranked = KINDS[type(entry.protocol.task)].ranked
+        assert ranked is not None
+
+        def measured(rate: float, protocol: Protocol) -> dict[str, Any]:
+            self.console.print(f"--lr-search: {rate:g}", highlight=False)
+            return self._run(places[protocol], entry.subject, FeatureCache()).metrics
+
+        found = lr_search.search(entry.protocol, ranked, measured)
+        tried = ", ".join(
+            f"{rate}: {'diverged' if value is None else f'{value:.2f}'}" for rate, value in found.facts["tried"].items()
+        )
+        self.console.print(f"--lr-search: {ranked[0]} of {tried}; takes {found.facts['chosen']:g}", highlight=False)
+        return found
 
     def _is_deterministic(self, entry: _Entry) -> bool:
         """kNN of weights that were read on a split that is given: nothing is drawn."""
         given = next(iter(self.parts.values())).facts["split"]["how"] == "given"
         return isinstance(entry.protocol.task, Knn) and given and entry.subject.account.loaded > 0
 
-    def _run(self, entry: _Entry, subject: Subject, seed: int, known: FeatureCache) -> Run:
-        data, directory, skipped = self.parts[seed], entry.directory / f"seed-{seed}", list[Skip]()
-        identity = _identity(entry.protocol, subject, data, seed, self.precision)
+    def _run(self, place: _Place, subject: Subject, known: FeatureCache) -> Run:
+        protocol, seed, data, directory = place
+        identity, skipped = self._identity(place, subject), list[Skip]()
         done = _done(directory, identity)
         if done is None:
             directory.mkdir(parents=True, exist_ok=True)
             files.replace(directory / JOB, results.as_json({"identity": identity}))
             how = self.precision
-            place(subject.features, how.device)
-            job = Job(entry.protocol, subject, data, seed, directory, how, self.workers, self.console, skipped, known)
+            on_device(subject.features, how.device)
+            job = Job(protocol, subject, data, seed, directory, how, self.workers, self.console, skipped, known)
             began = time.perf_counter()
             with how.exact():
-                metrics = dict(TASKS[type(entry.protocol.task)](job))
+                metrics = dict(KINDS[type(protocol.task)].evaluate(job))
             done = {
                 "data": data.facts,
                 "metrics": metrics,
@@ -188,24 +204,23 @@ class _Shared:
                 "device": str(how.device),
                 "skipped": [skip._asdict() for skip in skipped],
                 "measured": len(predictions.load(directory / predictions.NAME)["images"]),
-                "training": training.facts(job.protocol.task, len(data.train)),
+                "training": training.facts(protocol.task, len(data.train)),
                 "versions": results.versions(),
             }
             files.replace(directory / JOB, results.as_json({"identity": identity, "done": done}))
         training.clear(directory)
         return Run(seed, subject.digest, **done)
 
-
-def _identity(protocol: Protocol, subject: Subject, data: Divided, seed: int, how: Precision) -> dict[str, Any]:
-    """What decides a job's numbers. precision: as chosen; "mixed" is another on other hardware."""
-    return {
-        "protocol": protocol.facts()["digest"],
-        "weights": subject.digest,
-        "data": results.data_digest(data.facts),
-        "seed": seed,
-        "precision": how.name,
-        "normalisation": [list(subject.mean), list(subject.std)],
-    }
+    def _identity(self, place: _Place, subject: Subject) -> dict[str, Any]:
+        """What decides a job's numbers. precision: as chosen; "mixed" is another on other hardware."""
+        return {
+            "protocol": place.protocol.facts()["digest"],
+            "weights": subject.digest,
+            "data": results.data_digest(place.data.facts),
+            "seed": place.seed,
+            "precision": self.precision.name,
+            "normalisation": [list(subject.mean), list(subject.std)],
+        }
 
 
 def _done(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -226,10 +241,8 @@ def _done(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     return None if other else found.get("done")
 
 
-def _check_out(out: Path, entries: Sequence[_Entry], data: Divided, seed: int, how: Precision) -> None:
-    """Raises UserError for a directory with jobs of another evaluation, before any of this one is done."""
-    for entry in entries:
-        _done(entry.directory / f"seed-{seed}", _identity(entry.protocol, entry.subject, data, seed, how))
+def _check_weights(out: Path, entries: Sequence[_Entry]) -> None:
+    """Raises UserError for a directory with jobs of other weights."""
     there = {path.parent.parent for path in (*out.glob(f"seed-*/{JOB}"), *out.glob(f"*/seed-*/{JOB}"))}
     if others := sorted(map(str, there - {entry.directory for entry in entries})):
         raise UserError(
@@ -259,20 +272,12 @@ def _check(options: Evaluation, protocol: Protocol) -> None:
             raise UserError(f"--{flag} {value}: must be {least} or more")
     if not 0 < options.val_share < 1:
         raise UserError(f"--val-share {options.val_share:g}: must be between 0 and 1")
-    if options.subset is not None and not (isinstance(protocol.task, Finetune) and protocol.task.fraction < 1):
-        raise UserError(f"--subset {options.subset}: {protocol.base} takes all labels; leave it out")
+    if options.lr_search and KINDS[type(protocol.task)].ranked is None:
+        raise UserError(f"--lr-search: {protocol.base} has no search of its rate; leave it out, or give --lr")
     if parallel.place().world > 1:
         raise UserError("lewel evaluate runs in one process; start it without torchrun or srun")
     if Path(options.out).is_file():
         raise UserError(f"--out {options.out} is a file; give a directory, new or of the evaluation to go on with")
-
-
-def _check_targets(protocol: Protocol, data: Divided) -> None:
-    wanted = isinstance(protocol.task, Finetune) and protocol.task.multilabel
-    if wanted and not data.train.is_multilabel:
-        raise UserError(f"{protocol.base} needs attributes, in CelebA's layout; --data has classes: take another task")
-    if data.train.is_multilabel and not wanted:
-        raise UserError(f"{protocol.base} needs classes; --data has attributes: take faces-attributes")
 
 
 def describe(evaluated: Evaluated, out: str, console: Console) -> None:

@@ -28,7 +28,7 @@ from lewel.evaluate.face_views import FaceViews
 from lewel.evaluate.job import Job, Values
 from lewel.evaluate.order import Epochs
 from lewel.evaluate.parts import Labelled
-from lewel.evaluate.protocols import Finetune
+from lewel.evaluate.tasks import Finetune
 from lewel.evaluate.views import CROPS
 from lewel.model import batchnorm
 from lewel.model.encoder import Encoder
@@ -80,7 +80,10 @@ def evaluate(job: Job) -> Values:
         module,
         optimizer(module, task),
         training.schedule(task, order.steps_per_epoch),
+        task.epochs * order.steps_per_epoch,
         order.steps_per_epoch,
+        task.evaluate_every * order.steps_per_epoch,
+        training.save_every(order.steps_per_epoch),
         lambda start: _batches(job, train, replace(order, start_step=start), augmented=True),
         lambda batch: (batch.views[0].pixels, train.labels_of(batch.indices).to(job.precision.device)),
         partial(_attributes if task.multilabel else _classes, job, module, val),

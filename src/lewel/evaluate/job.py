@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from jaxtyping import Float, Int
 from rich.console import Console
@@ -15,14 +15,14 @@ from lewel import config
 from lewel.engine.precision import Precision
 from lewel.evaluate import features
 from lewel.evaluate.cache import Extracted, FeatureCache
-from lewel.evaluate.parts import Divided, Labelled
+from lewel.evaluate.parts import Divided, Labelled, Part
 from lewel.evaluate.protocols import Protocol
 from lewel.evaluate.subject import Subject
 from lewel.shapes import Skip
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[Part]):
     """One protocol on one set of weights with one seed.
 
     directory: the job's own, for its record and checkpoints.
@@ -31,7 +31,7 @@ class Job:
 
     protocol: Protocol
     subject: Subject
-    data: Divided
+    data: Divided[Part]
     seed: int
     directory: Path
     precision: Precision
@@ -61,4 +61,4 @@ class Job:
 
 
 Values = Iterator[tuple[str, Any]]
-Task = Callable[[Job], Values]
+Task = Callable[[Job[Any]], Values]

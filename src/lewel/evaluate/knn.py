@@ -26,7 +26,7 @@ from lewel.engine.progress import Progress
 from lewel.evaluate import predictions
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.job import Job, Values
-from lewel.evaluate.protocols import Knn
+from lewel.evaluate.tasks import Knn
 
 QUERIES, KEYS = 1024, 16_384  # whose similarities are in memory at the same time
 LONG = 2e11  # products of numbers, some seconds on 2 cores: from there on progress is shown

@@ -23,7 +23,7 @@ from lewel.evaluate import features, training
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.job import Job, Values
 from lewel.evaluate.order import Epochs
-from lewel.evaluate.protocols import Linear
+from lewel.evaluate.tasks import Linear
 from lewel.evaluate.views import CROPS
 from lewel.model.modes import evaluating
 from lewel.shapes import Batch
@@ -85,7 +85,10 @@ def evaluate(job: Job) -> Values:
             classifiers,
             optimizer(classifiers, task, settings),
             training.schedule(task, order.steps_per_epoch),
+            task.epochs * order.steps_per_epoch,
             order.steps_per_epoch,
+            task.evaluate_every * order.steps_per_epoch,
+            training.save_every(order.steps_per_epoch),
             lambda start: batches(job, replace(order, start_step=start)),
             lambda batch: (
                 features.encode(network, batch, job.precision, images),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sized
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -76,15 +77,19 @@ class Labelled:
         }
 
 
-class Divided(NamedTuple):
+Part = TypeVar("Part", bound=Sized)
+
+
+@dataclass(frozen=True)
+class Divided(Generic[Part]):
     """What is learned from, what it is measured on, and the facts of both for results.json."""
 
-    train: Labelled
-    val: Labelled
+    train: Part
+    val: Part
     facts: dict[str, Any]
 
 
-def divided(data: str, train: Labelled, val: Labelled, split: dict[str, Any], **facts: Any) -> Divided:
+def divided(data: str, train: Labelled, val: Labelled, split: dict[str, Any], **facts: Any) -> Divided[Labelled]:
     """The two parts of `data` with their facts. split: how they were divided.
 
     Raises UserError for an empty part, one class, or classes of val that train lacks.

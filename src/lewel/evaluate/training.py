@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,15 +28,16 @@ from lewel.engine.schedule import Schedule, steps, warmup_cosine
 from lewel.engine.signals import Interrupted, StopRequest
 from lewel.engine.state import Training
 from lewel.evaluate import predictions
+from lewel.evaluate.dense.tasks import Iterations
 from lewel.evaluate.job import Job
-from lewel.evaluate.protocols import Finetune, Linear, Task
-from lewel.shapes import Batch
+from lewel.evaluate.protocols import Task
+from lewel.evaluate.tasks import Finetune, Linear
 
 log = logging.getLogger(__name__)
 
 LOG_STEPS = 20
 LEAST_FOR_BN = 2  # images in each of a batch's parts: of a single one a map of 1 x 1 has no variance
-LEAST_STEPS = 100  # between checkpoints, in whole epochs
+LEAST_STEPS = 100  # between checkpoints
 BEST = "best"  # directory: arrays of each evaluation that was the best so far, by step
 
 
@@ -44,18 +45,24 @@ BEST = "best"  # directory: arrays of each evaluation that was the best so far, 
 class Fit:
     """What is trained, on what, and how it is measured.
 
+    evaluate_every, save_every: steps.   steps_per_epoch: for the record, which tells epochs.
     batches: from a step to the batches from there on.   to_inputs: batch -> the module's inputs.
-    measure: () -> the numbers of an evaluation, with `rank_by` among them, and arrays to keep if it is the best so far.
+    measure: () -> the numbers of an evaluation, with `rank_by` among them, and arrays to keep if it is the result.
+    result: "best": the evaluation with the highest `rank_by`; "last": that after the last step.
     """
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    steps_per_epoch: int
-    batches: Callable[[int], Generator[Batch]]
-    to_inputs: Callable[[Batch], tuple[Any, ...]]
+    total_steps: int
+    steps_per_epoch: float
+    evaluate_every: int
+    save_every: int
+    batches: Callable[[int], Generator[Any]]
+    to_inputs: Callable[[Any], tuple[Any, ...]]
     measure: Callable[[], tuple[dict[str, Any], dict[str, np.ndarray]]]
     rank_by: str
+    result: Literal["best", "last"] = "best"
 
 
 def schedule(task: Linear | Finetune, steps_per_epoch: int) -> Schedule:
@@ -69,8 +76,16 @@ def schedule(task: Linear | Finetune, steps_per_epoch: int) -> Schedule:
     )
 
 
+def save_every(steps_per_epoch: int) -> int:
+    """Steps between checkpoints, in whole epochs."""
+    return math.ceil(LEAST_STEPS / steps_per_epoch) * steps_per_epoch
+
+
 def facts(task: Task, images: int) -> dict[str, Any]:
     """What a step is with so few images; empty for tasks that do not train."""
+    if isinstance(task, Iterations):
+        epochs = round(task.iterations * task.batch_size / images, 3)
+        return {"images": images, "batch_size": task.batch_size, "iterations": task.iterations, "epochs": epochs}
     if not isinstance(task, Linear | Finetune):
         return {}
     batch = min(task.batch_size, images)
@@ -88,23 +103,21 @@ def bn_groups(task: Finetune) -> int:
 
 
 def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Train to the end, or go on. Returns the evaluations in their order, and the arrays of the best.
+    """Train to the end, or go on. Returns the evaluations in their order, and the arrays of the result.
 
     Raises Interrupted when asked to stop, after a checkpoint.
     """
-    task = job.protocol.task
-    assert isinstance(task, Linear | Finetune)
-    total = task.epochs * fit.steps_per_epoch
+    total = fit.total_steps
     training = Training(fit.module, fit.optimizer, job.precision.scaler())
-    identity = Identity({"protocol": job.protocol.facts()["digest"]}, task.epochs, 1)
+    identity = Identity({"protocol": job.protocol.facts()["digest"]}, math.ceil(total / fit.steps_per_epoch), 1)
     found, damages = checkpoint.newest_whole(job.directory)
     for damage in damages:
         log.warning("%s; the job begins anew", damage)
     start = checkpoint.load(found, training, identity) if found is not None else 0
     rows = Record(job.directory, "--out").open(start)
     with StopRequest() as stop, Progress(total, start, job.console) as progress:
-        evaluate = _Evaluate(job, fit, task.evaluate_every * fit.steps_per_epoch, rows)
-        save = _Save(job.directory, training, identity, fit.steps_per_epoch)
+        evaluate = _Evaluate(job, fit, rows)
+        save = _Save(job.directory, training, identity, fit.save_every)
         with closing(rows), closing(save), closing(fit.batches(start)) as batches:
             train(
                 fit.module,
@@ -122,8 +135,8 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
     if stop.requested:  # in the last step, too late for the loop
         raise Interrupted(total, total)
     evaluations = [row for row in rows.rows if fit.rank_by in row]
-    best = max(evaluations, key=lambda row: row[fit.rank_by])
-    found = predictions.load(_of_step(job.directory, best["step"]))
+    chosen = max(evaluations, key=lambda row: row[fit.rank_by]) if fit.result == "best" else evaluations[-1]
+    found = predictions.load(_of_step(job.directory, chosen["step"]))
     predictions.write(job.directory, found)
     return evaluations, found
 
@@ -154,7 +167,7 @@ class _Watch:
 
     record: Record
     progress: Progress
-    steps_per_epoch: int
+    steps_per_epoch: float
     images: int = 0
     data_s: float = 0.0
     total_s: float = 0.0
@@ -184,7 +197,7 @@ class _Watch:
 
 @dataclass
 class _Evaluate:
-    """Every `every` steps and after the last one: a row, and the arrays where it is the best so far.
+    """Every `evaluate_every` steps and after the last one: a row, and the arrays where it may be the result.
 
     Each in a file of its own: a job that goes on from an earlier checkpoint may come to other bits on a GPU, and the
     best must be one of its rows.
@@ -192,37 +205,36 @@ class _Evaluate:
 
     job: Job
     fit: Fit
-    every: int
     record: Record
 
     def __call__(self, step: Step) -> None:
-        if step.number % self.every and step.number != step.total_steps:
+        if step.number % self.fit.evaluate_every and step.number != step.total_steps:
             return
-        before = [row[self.fit.rank_by] for row in self.record.rows if self.fit.rank_by in row]
+        name, best = self.fit.rank_by, self.fit.result == "best"
+        before = [row[name] for row in self.record.rows if name in row]
         numbers, arrays = self.fit.measure()
-        if not before or numbers[self.fit.rank_by] > max(before):
+        if (not before or numbers[name] > max(before)) if best else step.number == step.total_steps:
             path = _of_step(self.job.directory, step.number)
             path.parent.mkdir(exist_ok=True)
             predictions.save(path, arrays)
         epoch = step.number / self.fit.steps_per_epoch
         self.record.write({"step": step.number, "epoch": epoch, **numbers})
-        shown = f"{self.fit.rank_by} {numbers[self.fit.rank_by]:.2f} %"
-        self.job.console.print(f"epoch {epoch:g}: {shown} on val", highlight=False)
+        at = f"epoch {epoch:g}" if best else f"step {step.number}"
+        self.job.console.print(f"{at}: {name} {numbers[name]:.2f} % on val", highlight=False)
 
 
 @dataclass
 class _Save:
-    """A checkpoint after whole epochs of 100 steps or more, when asked to stop, and at the end."""
+    """A checkpoint every so many steps, when asked to stop, and at the end."""
 
     directory: Path
     training: Training
     identity: Identity
-    steps_per_epoch: int
+    every: int
     background: Background = field(init=False)
 
     def __post_init__(self) -> None:
         self.background = Background(lambda reason: f"--out {self.directory}: {reason}; make room and go on")
-        self.every = math.ceil(LEAST_STEPS / self.steps_per_epoch) * self.steps_per_epoch
 
     def __call__(self, step: Step) -> None:
         if step.number % self.every and not step.last:

@@ -18,6 +18,7 @@ from command import lewel
 from lewel import build, config, recipes
 from lewel.data import scenes
 from lewel.evaluate import protocols
+from lewel.evaluate.changes import Changes
 from lewel.evaluate.dense.tasks import Maps
 from lewel.evaluate.maps import scenery, where
 from lewel.evaluate.maps.looking import KINDS, METRICS, Looking
@@ -162,11 +163,11 @@ def test_a_run_on_a_folder(run: Path, photos: Path, tmp_path: Path, capsys: pyte
 def test_the_same_again_is_the_same(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(protocols.PROTOCOLS, "maps", replace(protocols.PROTOCOLS["maps"], task=TASK))
     options = config.Evaluation((str(run), str(run)), "scenes", str(tmp_path / "out"), device="cpu")
-    first, second = where.evaluate("maps", options, protocols.Changes(), QUIET)
+    first, second = where.evaluate("maps", options, Changes(), QUIET)
     assert first.metrics == second.metrics and first.label != second.label
-    (again,) = where.evaluate("maps", replace(options, weights=(str(run),)), protocols.Changes(), QUIET)
+    (again,) = where.evaluate("maps", replace(options, weights=(str(run),)), Changes(), QUIET)
     assert again.metrics == first.metrics
-    other = where.evaluate("maps", options, protocols.Changes(image_size=64), QUIET)[0]
+    other = where.evaluate("maps", options, changes.Changes(image_size=64), QUIET)[0]
     assert other.protocol["name"] == "maps[image_size=64]"
     assert other.protocol["digest"] != first.protocol["digest"]
 

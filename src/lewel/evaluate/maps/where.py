@@ -15,12 +15,13 @@ from rich.console import Console
 from lewel import config
 from lewel.engine import files, precision
 from lewel.errors import UserError
-from lewel.evaluate import protocols, results
+from lewel.evaluate import results
+from lewel.evaluate.changes import Changes, get_protocol
 from lewel.evaluate.dense import tasks
 from lewel.evaluate.maps import bootstrap, where_table
 from lewel.evaluate.maps.looking import Looking, Measured
 from lewel.evaluate.maps.scenery import open_scenery
-from lewel.evaluate.protocols import Changes, Protocol
+from lewel.evaluate.protocols import Protocol
 from lewel.evaluate.subject import digest, labels
 from lewel.interop import runs
 from lewel.visualize.maps import varying_term
@@ -54,7 +55,7 @@ def evaluate(
 
     Raises UserError for what does not fit, before anything is written.
     """
-    protocol = protocols.get(name, changes)
+    protocol = get_protocol(name, changes)
     _check(options)
     named = dict(zip(labels(options.weights), options.weights, strict=True))
     loaded = {label: Weights(source, runs.load(Path(source))) for label, source in named.items()}

@@ -1,0 +1,24 @@
+"""The detector that a task asks for."""
+
+from __future__ import annotations
+
+from lewel.evaluate.dense import norms
+from lewel.evaluate.dense.detection.c4 import C4
+from lewel.evaluate.dense.detection.detector import Detector
+from lewel.evaluate.dense.detection.fpn import FPN
+from lewel.evaluate.dense.tasks import Detection
+from lewel.model.encoder import Encoder
+
+
+def build(encoder: Encoder, task: Detection, classes: int, scale: float = 1.0) -> Detector:
+    """A detector on the encoder itself, not a copy: it gets the task's norm, and all of it is trained.
+
+    classes: without background.
+    scale: image size / 800, by which anchors, and the sizes that regions need for FPN's levels, are smaller than the
+    protocols', so that objects of the same share of the image are treated alike.
+    Raises UserError for an encoder that is no ResNet.
+    """
+    made = {"c4": C4, "fpn": FPN}[task.model](encoder, task, classes, scale)
+    norms.convert(encoder, task.norm)
+    encoder.requires_grad_(True)
+    return made

@@ -1,0 +1,117 @@
+"""PASCAL VOC's own average precision, as its development kit counts.
+
+A detection belongs to the object of its class with which it overlaps most, whether that is taken or not: it is right if
+they overlap enough and no surer detection took the object, and wrong otherwise. What belongs to a difficult object is
+neither. AP is the mean of the precision at recalls 0, 0.1, ... 1 (VOC 2007), or the area below the curve (since 2010),
+both after each precision was raised to the highest at a higher recall.
+
+AP, AP50 and AP75 of VOC in tables of pretraining (MoCo, LEWEL and others) are those of detectron2's
+PascalVOCDetectionEvaluator: for the test set of 2007 the eleven-point AP, averaged over COCO's ten overlaps, and at two
+of them. They are not COCO's numbers, which are of 101 recalls and of another matching. detectron2 rounds boxes to a
+tenth of a pixel and scores to a thousandth before it counts, and wants an overlap above the threshold; here nothing is
+rounded, and the threshold itself is enough, as in the development kit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from lewel.evaluate.dense.detection.found import Found
+from lewel.evaluate.dense.truth.objects import Annotated, Annotations
+
+OVERLAPS = tuple(percent / 100 for percent in range(50, 100, 5))
+
+
+class Precision(NamedTuple):
+    """AP in per cent at each of `OVERLAPS`, of each class; NaN for classes without objects, or with difficult ones only."""
+
+    eleven: Float64[np.ndarray, "overlaps classes"]
+    area: Float64[np.ndarray, "overlaps classes"]
+
+    def values(self, classes: Sequence[str]) -> dict[str, Any]:
+        """What results.json says of it: means over the classes that have objects, and AP of each class."""
+        at = {f"AP{round(100 * overlap)}": place for place, overlap in enumerate(OVERLAPS) if overlap in (0.5, 0.75)}
+        means = {name: _mean(self.eleven[place]) for name, place in at.items()}
+        return {
+            "AP": _mean(self.eleven),
+            **means,
+            "AP50_area": _mean(self.area[at["AP50"]]),
+            "per_class": dict(zip(classes, self.eleven.mean(axis=0).tolist(), strict=True)),
+            "per_class_AP50": dict(zip(classes, self.eleven[at["AP50"]].tolist(), strict=True)),
+        }
+
+
+def precision(truth: Annotations, detected: Sequence[Found]) -> Precision:
+    """detected: of each image of the truth."""
+    assert len(truth) == len(detected)
+    labels = np.concatenate([np.zeros(0, np.int64), *(each.labels for each in detected)])
+    scores = np.concatenate([np.zeros(0), *(each.scores for each in detected)])
+    first = np.cumsum([0, *(len(image) for image in truth.images)])  # number of each image's first object
+    pairs = [matched(*both) for both in zip(truth.images, detected, strict=True)]
+    place, overlap = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    objects = place + np.repeat(first[:-1], [len(each.labels) for each in detected])
+    difficult = np.concatenate([image.difficult for image in truth.images])
+    of_class = np.concatenate([image.labels for image in truth.images])
+    wanted = np.bincount(of_class[~difficult], minlength=len(truth.classes))
+    order = np.argsort(-scores, kind="stable")
+    found = np.full((2, len(OVERLAPS), len(truth.classes)), np.nan)
+    for label in np.flatnonzero(wanted):
+        chosen = order[labels[order] == label]
+        for row, threshold in enumerate(OVERLAPS):
+            enough = overlap[chosen] >= threshold
+            ignored = enough & np.append(difficult, False)[np.where(enough, objects[chosen], -1)]
+            right = _first(objects[chosen], enough & ~ignored)
+            curve = _curve(right[~ignored], int(wanted[label]))
+            found[:, row, label] = _eleven_points(*curve), _area(*curve)
+    return Precision(*(100 * found))
+
+
+def matched(truth: Annotated, detected: Found) -> tuple[Int64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
+    """The object that each detection belongs to, and how much they overlap; 0 and -1 where none is of its class."""
+    if not len(truth):
+        return np.zeros(len(detected.labels), np.int64), np.full(len(detected.labels), -1.0)
+    overlaps = iou(detected.boxes, truth.boxes)
+    overlaps[detected.labels[:, None] != truth.labels] = -1
+    return overlaps.argmax(axis=1), overlaps.max(axis=1)
+
+
+def iou(boxes: Float64[np.ndarray, "m 4"], others: Float64[np.ndarray, "k 4"]) -> Float64[np.ndarray, "m k"]:
+    """Intersection over union. Edges lie between pixels: VOC's "+ 1" is in the boxes since they were read."""
+    low = np.maximum(boxes[:, None, :2], others[:, :2])
+    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
+    common = np.maximum(high - low, 0).prod(axis=2)
+    areas = [(each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, others)]
+    return common / (areas[0][:, None] + areas[1] - common)
+
+
+def _first(objects: Int64[np.ndarray, " m"], among: Bool[np.ndarray, " m"]) -> Bool[np.ndarray, " m"]:
+    """Of those with the same object, the first."""
+    places = np.flatnonzero(among)
+    found = np.zeros(len(objects), bool)
+    found[places[np.unique(objects[places], return_index=True)[1]]] = True
+    return found
+
+
+def _curve(right: Bool[np.ndarray, " m"], wanted: int) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
+    """Recall and precision after each detection, the latter the highest from there on."""
+    hits = np.cumsum(right)
+    exact = hits / np.arange(1, len(right) + 1)
+    return hits / wanted, np.maximum.accumulate(exact[::-1])[::-1]
+
+
+def _eleven_points(recall: Float64[np.ndarray, " m"], highest: Float64[np.ndarray, " m"]) -> float:
+    places = np.searchsorted(recall, np.arange(11) / 10)
+    return float(np.append(highest, 0)[places].mean())
+
+
+def _area(recall: Float64[np.ndarray, " m"], highest: Float64[np.ndarray, " m"]) -> float:
+    return float((np.diff(recall, prepend=0) * highest).sum())
+
+
+def _mean(values: Float64[np.ndarray, "*any"]) -> float:
+    """Over the classes that have objects; NaN where none has."""
+    return float(values[~np.isnan(values)].mean()) if (~np.isnan(values)).any() else float("nan")

@@ -1,0 +1,92 @@
+"""The data of a dense task: train and val as they are divided, the same for every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from rich.console import Console
+
+from lewel.config import Evaluation
+from lewel.data.decode import printable
+from lewel.errors import UserError
+from lewel.evaluate.dense.tasks import Detection
+from lewel.evaluate.dense.truth import coco, voc
+from lewel.evaluate.dense.truth.masks import Segmented, open_segmentation
+from lewel.evaluate.dense.truth.objects import Annotations
+from lewel.evaluate.parts import Divided
+from lewel.evaluate.protocols import Protocol as Numbers
+
+
+@runtime_checkable
+class Truth(Protocol):
+    """A part of a data set: what `Annotations`, `Segmented` and `Faces` have in common."""
+
+    def __len__(self) -> int: ...
+    def facts(self) -> dict[str, Any]: ...
+
+
+Part = TypeVar("Part", bound=Truth)
+
+
+def open_objects(options: Evaluation, protocol: Numbers, console: Console) -> dict[int, Divided[Annotations]]:
+    """By seed. Raises UserError for data that cannot be used, and for flags of data that are not divided."""
+    task = protocol.task
+    assert isinstance(task, Detection)
+    _refuse(options, protocol)
+    root = Path(options.data)
+    with console.status("reading the objects"):
+        if task.data == "coco":
+            train, val = coco.open_objects(root, "train"), coco.open_objects(root, "val")
+        else:
+            train, val = (voc.open_objects(voc.detection_parts(root, part)) for part in ("train", "val"))
+    if not train.counts.any():
+        raise UserError(f"--data {printable(root)}: no objects in {train.split}; nothing can be learned")
+    warn((*train.warnings(), *val.warnings()), console)
+    return by_seed(options, train, val, train.classes, val.classes)
+
+
+def open_masks(options: Evaluation, protocol: Numbers, console: Console) -> dict[int, Divided[Segmented]]:
+    """By seed. Raises UserError as `open_objects`."""
+    _refuse(options, protocol)
+    root = Path(options.data)
+    with console.status("reading the masks"):
+        train, val = open_segmentation(root, "train"), open_segmentation(root, "val")
+    return by_seed(options, train, val, train.classes, val.classes)
+
+
+def by_seed(
+    options: Evaluation, train: Part, val: Part, classes: tuple[str, ...], of_val: tuple[str, ...]
+) -> dict[int, Divided[Part]]:
+    """Both parts with their facts, for each seed. Raises UserError for other classes."""
+    if classes != of_val:
+        raise UserError(
+            f"--data {printable(options.data)}: train has {len(classes)} classes and val {len(of_val)}, or in another "
+            "order; give both the same"
+        )
+    facts = {
+        "data": printable(options.data),
+        "split": {"how": "given"},
+        "classes": len(classes),
+        "train": train.facts(),
+        "val": val.facts(),
+    }
+    return dict.fromkeys(range(options.seed, options.seed + options.seeds), Divided(train, val, facts))
+
+
+def warn(sentences: Iterable[str], console: Console) -> None:
+    """Of what is left out or changed."""
+    for sentence in sentences:
+        console.print(f"warning: {sentence}", highlight=False, markup=False)
+
+
+def _refuse(options: Evaluation, protocol: Numbers) -> None:
+    plain = Evaluation()
+    for flag in ("split", "val_share", "group_by", "subset"):
+        if (value := getattr(options, flag)) != getattr(plain, flag):
+            raise UserError(
+                f"--{flag.replace('_', '-')} {value}: {protocol.base} takes the splits that its data have; leave it out"
+            )
+    if not Path(options.data).is_dir():
+        raise UserError(f"--data {printable(options.data)} is not a directory; {protocol.base} needs one")
