@@ -107,6 +107,7 @@ class Landmarks(Iterations):
 
     margin: the crop's side, as a multiple of the longer side of the points' box.
     rotation: degrees, the deviation of a normal draw; scale, shift: likewise, as shares of the side; flip: how often.
+    gray, gamma, blur, occlusion: how often each is done to a face.
     threshold: inter-ocular error above which a face counts as failed, and up to which the area under the curve goes.
     """
 
@@ -115,4 +116,8 @@ class Landmarks(Iterations):
     scale: float = 0.1
     shift: float = 0.05
     flip: float = 0.5
+    gray: float = 0.2
+    gamma: float = 0.2
+    blur: float = 0.3
+    occlusion: float = 0.4
     threshold: float = 0.05
