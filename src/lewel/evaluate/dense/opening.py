@@ -41,8 +41,9 @@ def open_objects(options: Evaluation, protocol: Numbers, console: Console) -> di
             train, val = coco.open_objects(root, "train"), coco.open_objects(root, "val")
         else:
             train, val = (voc.open_objects(voc.detection_parts(root, part)) for part in ("train", "val"))
-    if not train.counts.any():
-        raise UserError(f"--data {printable(root)}: no objects in {train.split}; nothing can be learned")
+    for part in (train, val):
+        if not part.counts.any():
+            raise UserError(f"--data {printable(root)}: no objects in {part.split}; both parts need some")
     warn((*train.warnings(), *val.warnings()), console)
     return by_seed(options, train, val, train.classes, val.classes)
 

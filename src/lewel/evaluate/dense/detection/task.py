@@ -1,17 +1,19 @@
-"""`lewel evaluate detect-...`: objects, trained on the whole of the encoder and measured as VOC's and COCO's tools do."""
+"""Detection: encoder and detector trained together, measured as VOC's and COCO's own tools measure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 
 from lewel.evaluate import training
-from lewel.evaluate.dense import fitting
+from lewel.evaluate.dense import fitting, gallery
 from lewel.evaluate.dense.detection import coco_ap, voc_ap
+from lewel.evaluate.dense.detection.cases import cases
 from lewel.evaluate.dense.detection.detector import Detector
 from lewel.evaluate.dense.detection.found import Found, found
 from lewel.evaluate.dense.detection.model import build
@@ -34,7 +36,9 @@ def evaluate(job: Job[Annotations]) -> Values:
     views = Training(images, TrainView.of(task, _size(job)), task.batch_size, job.seed)
     fit = fitting.fit(job, module, views, lambda: _measured(job, module), "AP", images.kinds)
     _, arrays = training.run(job, fit)
-    yield from numbers(task, val, from_arrays(arrays, len(val), task.masks)).items()
+    seen, each = val.subset(arrays["images"]), from_arrays(arrays, task.masks)
+    gallery.write(job.directory, cases(seen, each, gallery.WORST))
+    yield from numbers(task, seen, each).items()
 
 
 def detector(job: Job[Annotations]) -> Detector:
@@ -45,13 +49,13 @@ def detector(job: Job[Annotations]) -> Detector:
 
 
 def detected(job: Job[Annotations], module: Detector) -> tuple[list[Found], np.ndarray]:
-    """Of each image of val, in the pixels of its file; of those that cannot be read nothing. And which could be."""
+    """Of the images of val that can be read, in the pixels of their files; and which they are."""
     task, val = _task(job), job.data.val
-    everything, seen = [nothing(task.masks)] * len(val), list[int]()
+    everything, seen = list[Found](), list[int]()
     views = Testing(Photographs(val), TestView.of(task, _size(job)))
     for batch, predictions in fitting.predicted(job, module, views):
         for index, size, each in zip(batch.indices.tolist(), batch.sizes.tolist(), predictions, strict=True):
-            everything[index] = found(each, (size[1], size[0]), val.images[index].size)
+            everything.append(found(each, (size[1], size[0]), val.images[index].size))
             seen.append(index)
     return everything, np.array(seen, np.int64)
 
@@ -70,16 +74,11 @@ def numbers(task: Detection, val: Annotations, each: Sequence[Found]) -> dict[st
     return headline | {"per_class": boxes.pop("per_class"), "boxes": boxes, "masks": masks}
 
 
-def nothing(masks: bool) -> Found:
-    """Found in an image."""
-    return Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), () if masks else None)
-
-
 def as_arrays(each: Sequence[Found], seen: np.ndarray) -> dict[str, np.ndarray]:
-    """For predictions.npz: all detections together; `of` says in which image of val, `images` which were seen."""
+    """For predictions.npz: all detections together, image after image. seen: which images of val they are in."""
     arrays = {
         "images": seen,
-        "of": np.repeat(np.arange(len(each)), [len(found.scores) for found in each]),
+        "detections": np.array([len(found.scores) for found in each], np.int64),
         "boxes": np.concatenate([found.boxes for found in each]),
         "scores": np.concatenate([found.scores for found in each]),
         "labels": np.concatenate([found.labels for found in each]),
@@ -93,10 +92,10 @@ def as_arrays(each: Sequence[Found], seen: np.ndarray) -> dict[str, np.ndarray]:
     return arrays
 
 
-def from_arrays(arrays: Mapping[str, np.ndarray], images: int, masks: bool) -> list[Found]:
+def from_arrays(arrays: Mapping[str, np.ndarray], masks: bool) -> list[Found]:
     """What `as_arrays` was given."""
-    ends = np.cumsum(np.bincount(arrays["of"], minlength=images))[:-1]
-    parts = [np.split(arrays[name], ends) for name in ("boxes", "scores", "labels")]
+    ends = np.cumsum(arrays["detections"])
+    parts = [np.split(arrays[name], ends[:-1]) for name in ("boxes", "scores", "labels")]
     if not masks:
         return [Found(*each) for each in zip(*parts, strict=True)]
     text, at = arrays["mask_counts"].tobytes(), np.cumsum(arrays["mask_lengths"])
@@ -104,14 +103,13 @@ def from_arrays(arrays: Mapping[str, np.ndarray], images: int, masks: bool) -> l
         {"size": size.tolist(), "counts": text[end - length : end]}
         for size, length, end in zip(arrays["mask_sizes"], arrays["mask_lengths"], at, strict=True)
     ]
-    first = [0, *ends.tolist(), len(runs)]
-    of_images = [tuple(runs[a:b]) for a, b in zip(first[:-1], first[1:], strict=True)]
+    of_images = [tuple(runs[start:end]) for start, end in pairwise([0, *ends.tolist()])]
     return [Found(*each) for each in zip(*parts, of_images, strict=True)]
 
 
 def _measured(job: Job[Annotations], module: Detector) -> fitting.Measured:
     each, seen = detected(job, module)
-    found = numbers(_task(job), job.data.val, each)
+    found = numbers(_task(job), job.data.val.subset(seen), each)
     return {name: value for name, value in found.items() if isinstance(value, float)}, as_arrays(each, seen)
 
 
