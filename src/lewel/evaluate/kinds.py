@@ -10,6 +10,9 @@ from rich.console import Console
 from lewel.config import Evaluation
 from lewel.evaluate import finetune, knn, linear, linear_fast
 from lewel.evaluate.by_seed import open_labelled
+from lewel.evaluate.dense.landmarks import task as landmarks
+from lewel.evaluate.dense.opening import open_points
+from lewel.evaluate.dense.tasks import Landmarks
 from lewel.evaluate.job import Task
 from lewel.evaluate.parts import Divided
 from lewel.evaluate.protocols import Protocol
@@ -35,4 +38,5 @@ KINDS: dict[type, Kind] = {
     LinearFast: Kind(linear_fast.evaluate, open_labelled),
     Linear: Kind(linear.evaluate, open_labelled),
     Finetune: Kind(finetune.evaluate, open_labelled, needs_map=True),
+    Landmarks: Kind(landmarks.evaluate, open_points, needs_map=True, ranked=("NME", False)),
 }
