@@ -67,6 +67,8 @@ class Detection(Iterations):
     data: "voc" in VOC's layout, with its metrics too; "coco" in COCO's.
     model: "c4": RPN on res4, res5 in the head of regions, with one norm more where `extra_norm`; "fpn": levels 2 to 6.
     shortest: of training images, drawn from these shares of the image size; longest: side, as a share of it.
+    regions: of a training image that classes, boxes and masks are learned from, a quarter of them objects at most;
+    proposals: of an image that are looked at in tests. Most of the time goes into both.
     """
 
     data: Literal["voc", "coco"]
@@ -75,6 +77,8 @@ class Detection(Iterations):
     extra_norm: bool = False
     shortest: tuple[float, ...] = ()
     longest: float = 1333 / 800
+    regions: int = 512
+    proposals: int = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +94,7 @@ class Segmentation(Iterations):
     """
 
     model: Literal["fcn8", "fcn16"]
-    base: tuple[float, float] | None
+    base: tuple[float, float]
     scales: tuple[float, float] = (0.5, 2.0)
     most_of_one: float = 0.75
     photometric: bool = True

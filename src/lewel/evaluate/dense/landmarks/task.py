@@ -1,4 +1,4 @@
-"""`lewel evaluate landmarks`: encoder and heat maps trained together on the faces of train, measured on those of val."""
+"""`lewel evaluate landmarks`: encoder and heat maps trained together on faces, and measured on those of val."""
 
 from __future__ import annotations
 

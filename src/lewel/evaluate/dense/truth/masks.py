@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
-from lewel.data.decode import decode, printable
+from lewel.data.decode import DecodeError, decode, printable
 from lewel.errors import UserError
 from lewel.evaluate.dense.truth import voc
 
@@ -64,6 +64,17 @@ class Segmented:
     def mask(self, index: int) -> UInt8[np.ndarray, "h w"]:
         """0 background, the class, or `IGNORED`."""
         return values(self.mask_file(index))
+
+    def path(self, index: int) -> str:
+        """A printable name of the image."""
+        return printable(self.image_file(index))
+
+    def read(self, index: int) -> tuple[Image.Image, UInt8[np.ndarray, "h w"]]:
+        """The image and its mask. Raises DecodeError, for an image that its EXIF block turns away from its mask too."""
+        image, mask = self.image(index), self.mask(index)
+        if image.size != (mask.shape[1], mask.shape[0]):
+            raise DecodeError(self.image_file(index), "its EXIF block turns it, its mask is not turned")
+        return image, mask
 
     def facts(self) -> dict[str, Any]:
         """What results.json says of them."""

@@ -1,0 +1,1 @@
+"""A class for every pixel: a dilated FCN on the encoder, trained and measured as mmsegmentation does it."""
