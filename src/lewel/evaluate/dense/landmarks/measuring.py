@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float64
-from torch import Tensor
+from torch import Tensor, nn
 
-from lewel import config
-from lewel.data.loader import EvaluationOrder
-from lewel.engine.precision import Precision
-from lewel.errors import UserError
+from lewel.evaluate.dense.fitting import Measured, predicted
 from lewel.evaluate.dense.landmarks import metrics
 from lewel.evaluate.dense.landmarks.geometry import moved, square
-from lewel.evaluate.dense.landmarks.model import Regressor
 from lewel.evaluate.dense.landmarks.views import PlainView
-from lewel.evaluate.dense.loading import Testing, batches
+from lewel.evaluate.dense.loading import Testing
 from lewel.evaluate.dense.tasks import Landmarks
 from lewel.evaluate.dense.truth.points import FULL, Landmarked
-from lewel.shapes import Skip
+from lewel.evaluate.job import Job
 
 TEST_BATCH = 64
 
@@ -36,50 +32,35 @@ class Case(NamedTuple):
     predicted: Float64[np.ndarray, "k 2"]
 
 
-def measure(
-    module: Regressor,
-    val: Landmarked,
-    task: Landmarks,
-    data: config.Data,
-    precision: Precision,
-    workers: int,
-    skipped: list[Skip],
-) -> tuple[dict[str, Any], Arrays]:
-    """NME, failure_rate and AUC, and NME by subset; `images`, `predicted` (n, k, 2) in their pixels, and `errors`.
+def measure(job: Job[Landmarked], module: nn.Module) -> Measured:
+    """The `numbers` of val, and arrays: `images`, `predicted` (n, k, 2) in their pixels, and `errors`.
 
-    Afterwards the module is in train mode. Images that cannot be read are left out and added to `skipped`.
-    Raises UserError where none can be read.
+    Raises UserError where no image can be read.
     """
+    task, val, size = job.protocol.task, job.data.val, job.numbers().image_size
+    assert isinstance(task, Landmarks)
     found, seen = list[Tensor](), list[Tensor]()
-    views = Testing(val, PlainView(task, data.image_size))
-    module.eval()
-    for batch in batches(views, EvaluationOrder(len(val), TEST_BATCH), workers, data, precision.device):
-        skipped.extend(skip for skip in batch.skipped if skip not in skipped)
-        if len(batch.indices):
-            with precision.autocast():
-                found.append(module.predict(batch.pixels, batch.sizes).cpu())
-            seen.append(batch.indices)
-    module.train()
-    if not seen:
-        raise UserError("none of the images of val can be read; give others in --data")
-    images, points = torch.cat(seen).numpy(), torch.cat(found).double().numpy()
-    squares = (square(val.points[image], task.margin, data.image_size) for image in images)
-    predicted = np.stack([moved(xy, affine) for xy, affine in zip(points, squares, strict=True)])
-    errors = metrics.errors(predicted, val.points[images])
-    return numbers(errors, val, images, task.threshold), {"images": images, "predicted": predicted, "errors": errors}
+    for batch, points in predicted(job, module, Testing(val, PlainView(task, size)), TEST_BATCH):
+        found.append(points.cpu())
+        seen.append(batch.indices)
+    images = torch.cat(seen).numpy()
+    squares = (square(val.points[image], task.margin, size) for image in images)
+    rows = zip(torch.cat(found).double().numpy(), squares, strict=True)
+    there = np.stack([moved(xy, affine) for xy, affine in rows])
+    arrays = {"images": images, "predicted": there, "errors": metrics.errors(there, val.points[images])}
+    return numbers(val, arrays, task.threshold), arrays
 
 
-def numbers(errors: Float64[np.ndarray, " n"], val: Landmarked, images: np.ndarray, threshold: float) -> dict[str, Any]:
-    """Of all faces; NME of the subsets too, where there are any."""
-    found: dict[str, Any] = {
+def numbers(val: Landmarked, arrays: Arrays, threshold: float) -> dict[str, float]:
+    """NME, failure_rate and AUC of all faces; NME of each subset too, where there are any, as NME_common."""
+    errors, images = arrays["errors"], arrays["images"]
+    found = {
         "NME": metrics.nme(errors),
         "failure_rate": metrics.failure_rate(errors, threshold),
         "AUC": metrics.auc(errors, threshold),
     }
     inside = {name: members[images] for name, members in val.subsets.items() if name != FULL}
-    if subsets := {name: metrics.nme(errors[where]) for name, where in inside.items() if where.any()}:
-        found["per_subset"] = subsets
-    return found
+    return found | {f"NME_{name}": metrics.nme(errors[where]) for name, where in inside.items() if where.any()}
 
 
 def cases(val: Landmarked, arrays: Arrays, n: int) -> list[Case]:

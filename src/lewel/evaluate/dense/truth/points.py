@@ -10,13 +10,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 from PIL import Image
 
 from lewel.data.decode import DecodeError, decode, first_few, printable, size
@@ -69,6 +69,12 @@ class Landmarked:
     def read(self, index: int) -> Face:
         """The image and its points. Raises DecodeError."""
         return Face(self.image(index), self.points[index])
+
+    def subset(self, indices: Int[np.ndarray, " m"]) -> Landmarked:
+        """Those faces, in that order; they are not expected to be all."""
+        members = {name: inside[indices] for name, inside in self.subsets.items()}
+        names = tuple(self.names[index] for index in indices)
+        return replace(self, names=names, points=self.points[indices], subsets=members, expected={})
 
     @cached_property
     def digest(self) -> str:
