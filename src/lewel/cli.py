@@ -14,7 +14,7 @@ import tyro
 from lewel.bench import flags as bench
 from lewel.config import Evaluation, Extraction, Options
 from lewel.errors import UserError, nearest
-from lewel.evaluate.protocols import Changes
+from lewel.evaluate.changes import Changes
 from lewel.plan import Overrides
 
 _Flat = tyro.conf.arg(name="")

@@ -273,6 +273,7 @@ class Evaluation:
     val_share: float = 0.2  # of --split auto
     group_by: str | None = None  # column of the CSV: images of one value stay on one side of --split auto
     subset: Path | None = None  # list of file names, for semi-1 and semi-10; by default drawn, class by class
+    lr_search: bool = False  # of dense tasks: try some rates on a part of train that is held out, and take the best
     seed: int = 0  # of heads, order, augmentation, subset, split and random weights
     seeds: int = 1  # so many, from --seed on: mean and spread
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -16,6 +16,10 @@ class UserError(ValueError):
     told_elsewhere = False
 
 
+class DivergenceError(UserError):
+    """A training whose loss or gradient is not finite any more."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """'; did you mean X?' for the nearest allowed name, or '' when none is near."""
     found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from lewel.evaluate import breakdown, confusion, page, predictions
+from lewel.evaluate.dense import gallery
 from lewel.evaluate.results import Result, Run
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\udce9"
@@ -308,3 +310,37 @@ def test_the_least_that_there_can_be(tmp_path: Path) -> None:
     run = Run(0, "w", {}, {"top1": 50.0}, 4000.0, "fp32", "cpu", [], VERSIONS, 4, {})
     read = written(tmp_path, Result("x", {"name": "p", "digest": "p"}, {"digest": "w"}, {"top1": 50.0}, {}, (run,)))
     assert read.row("x") == ["x", "", "p", "", "50.00", "1", "67 min"]
+
+
+def pictures(directory: Path, names: list[str], seed: int = 0) -> None:
+    red, blue = (Image.new("RGB", (40, 20), colour) for colour in ("red", "blue"))
+    gallery.write(directory / f"seed-{seed}", [gallery.Case(name, "F1 0.00", red, blue) for name in names])
+
+
+def shown(read: Tags) -> list[str | None]:
+    """The texts of the JPEGs."""
+    return [
+        each["alt"] for tag, each in read.tags if tag == "img" and (each["src"] or "").startswith("data:image/jpeg")
+    ]
+
+
+def test_predictions_to_look_at(tmp_path: Path) -> None:
+    """Of the first seed of each of the weights, in order, all but the first twelve folded away."""
+    names = [f"{number}.jpg" for number in range(15)]
+    pictures(tmp_path / "a", names, seed=4)
+    pictures(tmp_path / "a", ["other.jpg"], seed=5)
+    pictures(tmp_path / "c", [EVIL], seed=4)
+    found = [a_result(label, AP=3.0, seeds=2) for label in "abc"]
+    found = [replace(each, runs=tuple(replace(run, seed=run.seed + 4) for run in each.runs)) for each in found]
+    read = written(tmp_path, *found)
+    words = [f"Truth and prediction of {name}: F1 0.00" for name in (*names, SAFE)]
+    assert shown(read) == words
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    folded = text[text.index("3 more") : text.index("</details>", text.index("3 more"))]
+    assert folded.count("<img") == 3 and text.count("worst first") == 1
+    assert "b, seed 4" not in read.text and "a, seed 4" in read.text and "c, seed 4" in read.text
+
+
+def test_no_pictures_no_section(tmp_path: Path) -> None:
+    read = written(tmp_path, a_result(top1=3.0))
+    assert not shown(read) and "worst first" not in read.text

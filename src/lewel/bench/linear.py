@@ -17,12 +17,14 @@ from lewel.data.images import Source
 from lewel.data.workers import default_workers
 from lewel.engine import precision
 from lewel.engine.loop import place
-from lewel.evaluate import features, linear, protocols
+from lewel.evaluate import features, linear
 from lewel.evaluate.cache import FeatureCache
+from lewel.evaluate.changes import get_protocol
 from lewel.evaluate.job import Job
 from lewel.evaluate.order import Epochs
 from lewel.evaluate.parts import Divided, Labelled
 from lewel.evaluate.subject import open_subject
+from lewel.evaluate.tasks import Linear
 from lewel.model.modes import evaluating
 
 VAL = 64  # images; evaluated once in the epoch
@@ -32,8 +34,8 @@ def measure(options: LinearEpoch) -> list[Result]:
     """Images a second of linear-byol: the encoder alone over the crops, one classifier, and the grid."""
     on = precision.choose(options.precision, precision.device(options.device))
     workers = default_workers(on.device) if options.workers is None else options.workers
-    base = replace(protocols.get("linear-byol"), image_size=options.image_size)
-    assert isinstance(base.task, protocols.Linear)
+    base = replace(get_protocol("linear-byol"), image_size=options.image_size)
+    assert isinstance(base.task, Linear)
     epoch = replace(base.task, epochs=1, milestones=())
     one = replace(epoch, rates=(1.0,), decays=(epoch.weight_decay,))
     subject, count = open_subject(f"random:{options.encoder}"), options.images
@@ -43,7 +45,7 @@ def measure(options: LinearEpoch) -> list[Result]:
         few = images.subset(np.arange(min(VAL, count)))
         data = Divided(_labelled(images, options.classes), _labelled(few, options.classes), {})
 
-        def job(task: protocols.Linear, directory: Path) -> Job:
+        def job(task: Linear, directory: Path) -> Job:
             return Job(
                 replace(base, task=task),
                 subject,
@@ -70,13 +72,13 @@ def measure(options: LinearEpoch) -> list[Result]:
 
 def _bare(job: Job) -> None:
     network, task = job.subject.features, job.protocol.task
-    assert isinstance(task, protocols.Linear)
+    assert isinstance(task, Linear)
     with evaluating(network):
         for batch in linear.batches(job, Epochs(len(job.data.train), task.batch_size, 1, 0)):
             features.encode(network, batch, job.precision, job.data.train.images)
 
 
-def _epoch(job: Callable[[protocols.Linear, Path], Job], task: protocols.Linear) -> Callable[[], object]:
+def _epoch(job: Callable[[Linear, Path], Job], task: Linear) -> Callable[[], object]:
     def work() -> object:
         with tempfile.TemporaryDirectory() as directory:
             return dict(linear.evaluate(job(task, Path(directory))))

@@ -45,6 +45,7 @@ _UPRIGHT = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
+_SIDEWAYS = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
 
 
 class DecodeError(Exception):
@@ -94,6 +95,15 @@ def rgbx(path: str | os.PathLike[str], content: bytes | None = None) -> UInt8[np
         return np.array(_shown(image, path).convert("RGBX"))
 
     return _decoded(path, content, finished)
+
+
+def size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(width, height) of the picture that `decode` makes of the file, by its header alone. Raises DecodeError."""
+
+    def finished(image: Image.Image, _: BinaryIO) -> tuple[int, int]:
+        return (image.height, image.width) if _turn(image) in _SIDEWAYS else image.size
+
+    return _decoded(path, None, finished)
 
 
 def _decoded(path: str | os.PathLike[str], content: bytes | None, finished: Callable[[Image.Image, BinaryIO], T]) -> T:

@@ -25,7 +25,7 @@ from lewel.engine.precision import Precision
 from lewel.engine.schedule import Schedule
 from lewel.engine.signals import Interrupted, StopRequest
 from lewel.engine.state import running_statistics
-from lewel.errors import UserError
+from lewel.errors import DivergenceError, UserError
 from lewel.shapes import Batch
 
 log = logging.getLogger(__name__)
@@ -216,7 +216,9 @@ class _Worker:
         if images % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate} must divide the {images} images of a process's batch")
         size = images // self.accumulate
-        pieces = [_map(lambda t, at=i * size: t[at : at + size], inputs) for i in range(self.accumulate)]
+        pieces = [inputs]  # of one piece nothing is cut, as not every tensor need have a row an image
+        if self.accumulate > 1:
+            pieces = [_map(lambda t, at=i * size: t[at : at + size], inputs) for i in range(self.accumulate)]
         losses, outs = [], []
         for number, piece in enumerate(pieces):
             loss, out = self._backward(piece, last=number == self.accumulate - 1)
@@ -256,7 +258,7 @@ class _Worker:
         if parallel.is_main():
             log.warning("step %d rejected: the %s is not finite, and nothing was changed. %s", step + 1, what, cause)
         if in_a_row >= MAX_REJECTED:
-            raise UserError(
+            raise DivergenceError(
                 f"stopped at step {step + 1}: the {what} was not finite {in_a_row} times in a row, the weights are "
                 f"those of step {step + 1 - in_a_row}. {cause}"
             )

@@ -51,3 +51,22 @@ def steps(lr: float, milestones: Sequence[float], steps_per_epoch: int, factor: 
         return lr * factor ** sum(step >= fall for fall in falls)
 
     return rate
+
+
+def polynomial(lr: float, total_steps: int, *, power: float, last: float = 0.0) -> Schedule:
+    """last + (lr - last) * (1 - step / total_steps) ** power; returns step (from 0) -> rate."""
+
+    def rate(step: int) -> float:
+        return last + (lr - last) * (1 - min(step / total_steps, 1)) ** power
+
+    return rate
+
+
+def warmed_up(schedule: Schedule, warmup_steps: int, factor: float) -> Schedule:
+    """The schedule times a share that rises linearly from `factor` at step 0 to 1 at step `warmup_steps`."""
+
+    def rate(step: int) -> float:
+        done = min(step / warmup_steps, 1) if warmup_steps else 1
+        return schedule(step) * (factor * (1 - done) + done)
+
+    return rate

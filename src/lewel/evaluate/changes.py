@@ -28,6 +28,7 @@ class Changes:
     k: int | None = None
     temperature: float | None = None
     fraction: float | None = None  # of the labels, for `semi`
+    regions: int | None = None  # of a training image, for detection; 512 are costly, proposals of tests follow
     norm: Norm | None = None  # of dense tasks; frozen or group, for batches that are too small for batch norm
 
 
@@ -125,6 +126,8 @@ Trained = TypeVar("Trained", bound=Iterations)
 def scaled(task: Trained, published: Trained) -> Trained:
     """The task with the milestones and warm-up that its iterations want, and the last rate that its first one wants."""
     times = task.iterations / published.iterations
+    if isinstance(task, Detection) and isinstance(published, Detection):
+        task = replace(task, proposals=round(published.proposals * task.regions / published.regions))
     return replace(
         task,
         milestones=tuple(round(each * times) for each in published.milestones),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from lewel.engine import files
 from lewel.evaluate import breakdown, confusion, curves, tables
 from lewel.evaluate.baselines import baselines
+from lewel.evaluate.dense import gallery
 from lewel.evaluate.remarks import remarks
 from lewel.evaluate.results import TITLES, Result, Run
 from lewel.visualize import report, template
@@ -17,6 +18,7 @@ from lewel.visualize.chart import number
 
 PAGE = "page.html"
 FIRST_SKIPPED = 10
+FIRST_CASES = 12  # pictures that are not folded away
 SHOWN = ("per_class", "per_attribute", "grid")  # in sections of their own
 NOTES = {
     "best_of_grid_top1": "chosen on val, so optimistic; not the protocol's number",
@@ -59,6 +61,14 @@ class Mistakes(NamedTuple):
     most_frequent: list[confusion.Confusion]
 
 
+class Cases(NamedTuple):
+    """Pictures of one of the weights, by its first seed: data URLs with the images' names and scores."""
+
+    label: str
+    seed: int
+    pictures: list[tuple[str, str]]
+
+
 def write(out: Path, found: Sequence[Result]) -> list[Path]:
     """page.html, and a confusion.png for each of the weights whose task has classes; of several each lies in NAME/.
 
@@ -96,6 +106,8 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Seq
         grids=[each for each in map(breakdown.grid, found) if each is not None],
         parts=breakdown.parts(found),
         mistakes=mistakes,
+        cases=[each for result in found if (each := _cases(result, directories[result.label])).pictures],
+        first_cases=FIRST_CASES,
         sections=sections(found),
         first_skipped=FIRST_SKIPPED,
     )
@@ -156,6 +168,12 @@ def _mistakes(result: Result, out: Path, directory: Path) -> Mistakes | None:
     picture = confusion.write(directory, result, counts, names)
     listed = confusion.most_frequent(counts, names, len(result.runs))
     return Mistakes(result.label, picture.relative_to(out).as_posix(), report.embedded(picture), listed)
+
+
+def _cases(result: Result, directory: Path) -> Cases:
+    seed = result.runs[0].seed
+    shown = gallery.read(directory / f"seed-{seed}")
+    return Cases(result.label, seed, [(report.embedded(each.file), f"{each.name}: {each.score}") for each in shown])
 
 
 def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:

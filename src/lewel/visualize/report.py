@@ -169,8 +169,9 @@ def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def embedded(path: Path) -> str:
-    """A PNG as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    """A PNG or JPEG as a data URL."""
+    kind = "png" if path.suffix == ".png" else "jpeg"
+    return f"data:image/{kind};base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 def _plain(value: Any) -> str:

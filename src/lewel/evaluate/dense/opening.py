@@ -15,13 +15,14 @@ from lewel.evaluate.dense.tasks import Detection
 from lewel.evaluate.dense.truth import coco, voc
 from lewel.evaluate.dense.truth.masks import Segmented, open_segmentation
 from lewel.evaluate.dense.truth.objects import Annotations
+from lewel.evaluate.dense.truth.points import Landmarked, check_same_points, open_landmarks
 from lewel.evaluate.parts import Divided
 from lewel.evaluate.protocols import Protocol as Numbers
 
 
 @runtime_checkable
 class Truth(Protocol):
-    """A part of a data set: what `Annotations`, `Segmented` and `Faces` have in common."""
+    """A part of a data set: what `Annotations`, `Segmented` and `Landmarked` have in common."""
 
     def __len__(self) -> int: ...
     def facts(self) -> dict[str, Any]: ...
@@ -41,10 +42,11 @@ def open_objects(options: Evaluation, protocol: Numbers, console: Console) -> di
             train, val = coco.open_objects(root, "train"), coco.open_objects(root, "val")
         else:
             train, val = (voc.open_objects(voc.detection_parts(root, part)) for part in ("train", "val"))
-    if not train.counts.any():
-        raise UserError(f"--data {printable(root)}: no objects in {train.split}; nothing can be learned")
+    for part in (train, val):
+        if not part.counts.any():
+            raise UserError(f"--data {printable(root)}: no objects in {part.split}; both parts need some")
     warn((*train.warnings(), *val.warnings()), console)
-    return by_seed(options, train, val, train.classes, val.classes)
+    return by_seed(options, train, val, classes=_same(options, train.classes, val.classes))
 
 
 def open_masks(options: Evaluation, protocol: Numbers, console: Console) -> dict[int, Divided[Segmented]]:
@@ -53,26 +55,40 @@ def open_masks(options: Evaluation, protocol: Numbers, console: Console) -> dict
     root = Path(options.data)
     with console.status("reading the masks"):
         train, val = open_segmentation(root, "train"), open_segmentation(root, "val")
-    return by_seed(options, train, val, train.classes, val.classes)
+    return by_seed(options, train, val, classes=_same(options, train.classes, val.classes))
 
 
-def by_seed(
-    options: Evaluation, train: Part, val: Part, classes: tuple[str, ...], of_val: tuple[str, ...]
-) -> dict[int, Divided[Part]]:
-    """Both parts with their facts, for each seed. Raises UserError for other classes."""
+def open_points(options: Evaluation, protocol: Numbers, console: Console) -> dict[int, Divided[Landmarked]]:
+    """By seed. Raises UserError as `open_objects`."""
+    _refuse(options, protocol)
+    root = Path(options.data)
+    with console.status("reading the points"):
+        train, val = open_landmarks(root, "train"), open_landmarks(root, "val")
+    check_same_points(train, val)
+    warn((*train.warnings(), *val.warnings()), console)
+    return by_seed(options, train, val, points=train.points.shape[1])
+
+
+def by_seed(options: Evaluation, train: Part, val: Part, **facts: Any) -> dict[int, Divided[Part]]:
+    """Both parts for each seed, with their facts and those given, of both."""
+    facts = {
+        "data": printable(options.data),
+        "split": {"how": "given"},
+        **facts,
+        "train": train.facts(),
+        "val": val.facts(),
+    }
+    return dict.fromkeys(range(options.seed, options.seed + options.seeds), Divided(train, val, facts))
+
+
+def _same(options: Evaluation, classes: tuple[str, ...], of_val: tuple[str, ...]) -> int:
+    """How many classes. Raises UserError where val has others than train."""
     if classes != of_val:
         raise UserError(
             f"--data {printable(options.data)}: train has {len(classes)} classes and val {len(of_val)}, or in another "
             "order; give both the same"
         )
-    facts = {
-        "data": printable(options.data),
-        "split": {"how": "given"},
-        "classes": len(classes),
-        "train": train.facts(),
-        "val": val.facts(),
-    }
-    return dict.fromkeys(range(options.seed, options.seed + options.seeds), Divided(train, val, facts))
+    return len(classes)
 
 
 def warn(sentences: Iterable[str], console: Console) -> None:

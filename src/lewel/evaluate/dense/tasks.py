@@ -67,6 +67,8 @@ class Detection(Iterations):
     data: "voc" in VOC's layout, with its metrics too; "coco" in COCO's.
     model: "c4": RPN on res4, res5 in the head of regions, with one norm more where `extra_norm`; "fpn": levels 2 to 6.
     shortest: of training images, drawn from these shares of the image size; longest: side, as a share of it.
+    regions: of a training image that classes, boxes and masks are learned from, a quarter of them objects at most;
+    proposals: of an image that are looked at in tests. Most of the time goes into both.
     """
 
     data: Literal["voc", "coco"]
@@ -75,6 +77,8 @@ class Detection(Iterations):
     extra_norm: bool = False
     shortest: tuple[float, ...] = ()
     longest: float = 1333 / 800
+    regions: int = 512
+    proposals: int = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +107,7 @@ class Landmarks(Iterations):
 
     margin: the crop's side, as a multiple of the longer side of the points' box.
     rotation: degrees, the deviation of a normal draw; scale, shift: likewise, as shares of the side; flip: how often.
+    gray, gamma, blur, occlusion: how often each is done to a face.
     threshold: inter-ocular error above which a face counts as failed, and up to which the area under the curve goes.
     """
 
@@ -111,4 +116,8 @@ class Landmarks(Iterations):
     scale: float = 0.1
     shift: float = 0.05
     flip: float = 0.5
+    gray: float = 0.2
+    gamma: float = 0.2
+    blur: float = 0.3
+    occlusion: float = 0.4
     threshold: float = 0.05

@@ -169,7 +169,8 @@ def test_means_are_of_classes_that_have_objects() -> None:
 
 def test_overlaps_are_torchvisions() -> None:
     corners = np.random.default_rng(0).uniform(0, 40, (2, 6, 2))
-    boxes, others = np.concatenate([corners, corners + [[[9.0, 30]], [[20, 4]]]], axis=2)
+    sides = np.array([[[9.0, 30]], [[20, 4]]])
+    boxes, others = np.concatenate([corners, corners + sides], axis=2)
     theirs = box_iou(torch.from_numpy(boxes), torch.from_numpy(others)).numpy()
     np.testing.assert_allclose(iou(boxes, others), theirs)
     assert (theirs > 0).any() and (theirs == 0).any()

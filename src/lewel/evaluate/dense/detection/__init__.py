@@ -16,11 +16,11 @@ The models are torchvision's detection parts with what those protocols do differ
 | maps of regions | strides guessed from sizes | the encoder's strides | pooling |
 | C4 | none | res5 on regions, an extra norm; masks share its pass | c4 |
 | FPN | no norm in neck and heads; 2 linear layers | norm in all but the RPN; 4 convolutions, 1 linear layer | fpn |
-| mask truth | RoIAlign's values, half a pixel off | aligned, 1 from one half on, else 0 | masks |
+| mask truth | RoIAlign's values, half a pixel off | aligned; 1 from one half on, else 0 | masks |
 | pasted masks | by rounded boxes, with a border | by the boxes as they are | objects |
-| first weights | torch's own for linear layers, He's for masks | Xavier; classes N(0, 0.01), boxes and masks N(0, 0.001) | regions, fpn, masks |
+| first weights | linear: torch's; masks: He's | linear: Xavier; last: N(0, 0.01), boxes and masks N(0, 0.001) | heads |
 
-What differs from detectron2 still: mask truth comes from bitmaps, not from polygons cut to each region (as detectron2 has
-it with INPUT.MASK_FORMAT bitmask); images are filled up to the largest of the batch, for FPN too, not to a multiple of
+What differs from detectron2 still: mask truth comes from bitmaps, not from polygons cut to each region (detectron2 does
+so with INPUT.MASK_FORMAT bitmask); images are filled up to the largest of the batch, for FPN too, not to a multiple of
 32; proposals thinner than 0.001 pixels are dropped, not empty ones only.
 """

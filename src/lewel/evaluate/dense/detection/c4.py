@@ -13,11 +13,12 @@ from lewel.evaluate.dense.detection import masks, regions
 from lewel.evaluate.dense.detection.anchors import SIZES, Anchors
 from lewel.evaluate.dense.detection.detector import Detector
 from lewel.evaluate.dense.detection.pooling import pooled
-from lewel.evaluate.dense.detection.proposals import Kept, Proposals
+from lewel.evaluate.dense.detection.proposals import Counts, Proposals
 from lewel.evaluate.dense.tasks import Detection
 from lewel.model.encoder import Encoder
 
-KEPT = Kept(before={"training": 12000, "testing": 6000}, after={"training": 2000, "testing": 1000})
+BEFORE = Counts(training=12000, testing=6000)  # proposals before non-maximum suppression
+AFTER = 2000  # in training
 SIDE = 14  # of what res5 sees of a region
 
 
@@ -29,9 +30,10 @@ class C4(Detector):
         anchors = Anchors([[scale * size for size in SIZES]], [stride])
         super().__init__(
             encoder,
-            Proposals(res4, anchors, KEPT),
+            Proposals(res4, anchors, BEFORE, Counts(AFTER, task.proposals)),
             regions.Predictor(res5, classes),
             masks.Predictor(res5, classes) if task.masks else None,
+            task.regions,
         )
         self.stride = stride
         self.extra_norm = norms.new_norm(task.norm)(res5) if task.extra_norm else nn.Identity()

@@ -19,14 +19,20 @@ class Detector(nn.Module, ABC):
     """What C4 and FPN have in common.
 
     mask_head: regions' features to logits, for each class one of a square; None: boxes only.
+    most: regions of an image that are learned from.
     """
 
     def __init__(
-        self, encoder: Encoder, proposals: Proposals, predictor: regions.Predictor, mask_head: nn.Module | None
+        self,
+        encoder: Encoder,
+        proposals: Proposals,
+        predictor: regions.Predictor,
+        mask_head: nn.Module | None,
+        most: int,
     ):
         super().__init__()
         self.encoder, self.proposals, self.predictor, self.mask_head = encoder, proposals, predictor, mask_head
-        self.classes = predictor.classes.out_features - 1
+        self.classes, self.most = predictor.classes.out_features - 1, most
 
     @abstractmethod
     def maps(self, images: Float[Tensor, "b 3 height width"]) -> list[Float[Tensor, "b c _ _"]]:
@@ -53,7 +59,10 @@ class Detector(nn.Module, ABC):
         targets = [each.to(images.device) for each in targets]
         maps = self.maps(images)
         proposals, parts = self.proposals.propose(images, _shapes(sizes), maps, targets)
-        drawn = [regions.drawn(found, truth, self.classes) for found, truth in zip(proposals, targets, strict=True)]
+        drawn = [
+            regions.drawn(found, truth, self.classes, self.most)
+            for found, truth in zip(proposals, targets, strict=True)
+        ]
         features = self.features(maps, [each.boxes for each in drawn])
         logits, deltas = self.predictor(self.vectors(features))
         parts |= regions.losses(logits, deltas, drawn, targets)

@@ -14,11 +14,12 @@ from lewel.evaluate.dense.detection import masks, regions
 from lewel.evaluate.dense.detection.anchors import SIZES, Anchors
 from lewel.evaluate.dense.detection.detector import Detector
 from lewel.evaluate.dense.detection.pooling import CANONICAL, pooled
-from lewel.evaluate.dense.detection.proposals import Kept, Proposals
+from lewel.evaluate.dense.detection.proposals import Counts, Proposals
 from lewel.evaluate.dense.tasks import Detection
 from lewel.model.encoder import Encoder
 
-KEPT = Kept(before={"training": 2000, "testing": 1000}, after={"training": 1000, "testing": 1000})
+BEFORE = Counts(training=2000, testing=1000)  # proposals of a level before non-maximum suppression
+AFTER = 1000  # in training
 WIDTH, VECTOR, CONVOLUTIONS = 256, 1024, 4  # of the levels, of a region's vector, of each head
 BOX_SIDE, MASK_SIDE = 7, 14  # of what the heads see of a region
 
@@ -33,9 +34,10 @@ class FPN(Detector):
         mask_head = nn.Sequential(MaskRCNNHeads(WIDTH, convolutions, 1, norm), masks.Predictor(WIDTH, classes))
         super().__init__(
             encoder,
-            Proposals(WIDTH, anchors, KEPT),
+            Proposals(WIDTH, anchors, BEFORE, Counts(AFTER, task.proposals)),
             regions.Predictor(VECTOR, classes),
             mask_head if task.masks else None,
+            task.regions,
         )
         self.strides, self.canonical = of_levels, scale * CANONICAL
         self.neck = FeaturePyramidNetwork(list(widths(encoder)), WIDTH, LastLevelMaxPool(), norm)

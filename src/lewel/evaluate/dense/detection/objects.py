@@ -35,7 +35,10 @@ class Detections(NamedTuple):
 def pasted(
     masks: Float[Tensor, "m side side"], boxes: Float[Tensor, "m 4"], height: int, width: int
 ) -> Bool[Tensor, "m {height} {width}"]:
-    """Masks over their boxes as masks of the image: where they are at least one half at a pixel's centre."""
+    """Masks over their boxes as masks of the image: where they are at least one half at a pixel's centre.
+
+    Between the masks' values, and the 0 around them, it is bilinear, so that corners of large boxes are rounded.
+    """
     found = masks.new_zeros(len(masks), height, width, dtype=torch.bool)
     for image, mask, box in zip(found, masks, boxes, strict=True):
         x0, y0, x1, y1 = box.tolist()

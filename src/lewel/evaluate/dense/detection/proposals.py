@@ -20,25 +20,28 @@ FOREGROUND, BACKGROUND = 0.7, 0.3  # overlap with an object: from here on, below
 NMS = 0.7
 
 
-class Kept(NamedTuple):
-    """How many proposals, in "training" and in "testing"."""
+class Counts(NamedTuple):
+    """How many proposals."""
 
-    before: dict[str, int]  # of each map, the likeliest, before non-maximum suppression
-    after: dict[str, int]  # of an image
+    training: int
+    testing: int
 
 
 class Proposals(RegionProposalNetwork):
-    """Torchvision's, with the losses of the protocols."""
+    """Torchvision's, with the losses of the protocols.
 
-    def __init__(self, channels: int, anchors: Anchors, kept: Kept):
+    before, after: how many proposals are kept of each map before non-maximum suppression, and of an image after it.
+    """
+
+    def __init__(self, channels: int, anchors: Anchors, before: Counts, after: Counts):
         head = _Head(channels, anchors.num_anchors_per_location()[0])
-        super().__init__(anchors, head, FOREGROUND, BACKGROUND, DRAWN, 0.5, kept.before, kept.after, NMS)
+        super().__init__(anchors, head, FOREGROUND, BACKGROUND, DRAWN, 0.5, before._asdict(), after._asdict(), NMS)
 
     def propose(
         self,
         images: Float[Tensor, "b 3 height width"],
         shapes: Sequence[tuple[int, int]],
-        maps: Sequence[Float[Tensor, "b c h w"]],
+        maps: Sequence[Float[Tensor, "b c _ _"]],
         targets: Sequence[Objects] | None,
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """(proposals, 4) of each image, the likeliest first, without gradient; in train mode the losses too."""
@@ -50,7 +53,7 @@ class Proposals(RegionProposalNetwork):
         objectness: Tensor,
         pred_bbox_deltas: Tensor,
         labels: list[Tensor],
-        regression_targets: list[Tensor],
+        regression_targets: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Of objectness and boxes: sums over the anchors drawn, over as many as an image may have drawn."""
         foreground, background = (torch.cat(found).bool() for found in self.fg_bg_sampler(labels))
@@ -58,7 +61,7 @@ class Proposals(RegionProposalNetwork):
         right = torch.cat(labels)[drawn]
         of_objectness = functional.binary_cross_entropy_with_logits(objectness.flatten()[drawn], right, reduction="sum")
         of_boxes = functional.l1_loss(
-            pred_bbox_deltas[foreground], torch.cat(regression_targets)[foreground], reduction="sum"
+            pred_bbox_deltas[foreground], torch.cat(tuple(regression_targets))[foreground], reduction="sum"
         )
         return of_objectness / count, of_boxes / count
 

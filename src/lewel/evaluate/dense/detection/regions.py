@@ -14,13 +14,12 @@ from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 from lewel.evaluate.dense.detection.objects import Detections, Objects
 
-DRAWN, FOREGROUND = 512, 0.25  # regions of an image that are learned from, and the share of foreground among them
+FOREGROUND = 0.25  # of the regions that are learned from, at most
 OVERLAP = 0.5  # with an object, from which on a region is foreground
 SCORE, NMS, MOST = 0.05, 0.5, 100  # of what is found: score above which, overlap up to which, how many an image
 
 CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
 MATCHER = Matcher(OVERLAP, OVERLAP)
-SAMPLER = BalancedPositiveNegativeSampler(DRAWN, FOREGROUND)
 
 
 class Regions(NamedTuple):
@@ -34,14 +33,14 @@ class Regions(NamedTuple):
         return Regions(*(each[self.labels < classes] for each in self))
 
 
-def drawn(proposals: Float[Tensor, "_ 4"], truth: Objects, classes: int) -> Regions:
-    """Of proposals and the objects' own boxes those that are learned from."""
+def drawn(proposals: Float[Tensor, "_ 4"], truth: Objects, classes: int, most: int) -> Regions:
+    """Of proposals and the objects' own boxes those that are learned from, `most` of them."""
     boxes = torch.cat([proposals, truth.boxes.float()])
     if len(truth.boxes):
         matched = MATCHER(box_iou(truth.boxes.float(), boxes))
     else:
         matched = torch.full((len(boxes),), Matcher.BELOW_LOW_THRESHOLD, device=boxes.device)
-    foreground, background = SAMPLER([(matched >= 0).long()])
+    foreground, background = BalancedPositiveNegativeSampler(most, FOREGROUND)([(matched >= 0).long()])
     chosen = torch.where(foreground[0] | background[0])[0]
     objects = matched[chosen]
     labels = torch.full_like(objects, classes)

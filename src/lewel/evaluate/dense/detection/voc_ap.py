@@ -27,7 +27,7 @@ OVERLAPS = tuple(percent / 100 for percent in range(50, 100, 5))
 
 
 class Precision(NamedTuple):
-    """AP in per cent at each of `OVERLAPS`, of each class; NaN for classes without objects, or with difficult ones only."""
+    """AP in per cent at each of `OVERLAPS`, of each class; NaN for classes without objects but difficult ones."""
 
     eleven: Float64[np.ndarray, "overlaps classes"]
     area: Float64[np.ndarray, "overlaps classes"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,10 @@ class Annotations:
             "clipped_boxes": self.clipped,
             "digest": self.digest,
         }
+
+    def subset(self, indices: Int64[np.ndarray, " k"]) -> Annotations:
+        """Those images, in that order."""
+        return replace(self, images=tuple(self.images[index] for index in indices))
 
     def warnings(self) -> Iterator[str]:
         """Sentences for the user, where objects are left out or changed."""

@@ -1,0 +1,1 @@
+"""Points of faces by heat maps on an encoder."""
