@@ -28,8 +28,6 @@ TITLES = {  # of what is in per cent
     "mean_per_class": "mean of classes",
     "top1_last": "top-1, last",
     "best_of_grid_top1": "best of grid on val",
-    "mIoU": "mIoU",
-    "pixel_accuracy": "pixel accuracy",
     "mean_accuracy": "mean accuracy",
     "mean_accuracy_last": "mean accuracy, last",
     "AP": "AP",

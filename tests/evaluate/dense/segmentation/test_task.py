@@ -72,7 +72,7 @@ def test_perfect_predictions(root: Path, val: Segmented, out: Path) -> None:
     masks = [torch.from_numpy(val.mask(index)) for index in in_order(val)]
     module: Any = Knowing([mask.where(mask != 255, 0) for mask in masks])
     numbers, arrays = task.measure(job(root, out), module, val)
-    assert numbers == {"mIoU": 100.0, "pixel_accuracy": 100.0, "mean_accuracy": 100.0}
+    assert numbers == {"mIoU": 100.0, "pixel_accuracy": 100.0, "mean_class_accuracy": 100.0}
     assert arrays["images"].tolist() == [0, 1, 2, 3, 4] and arrays["confusion"].shape == (5, 11, 11)
     counts = np.array([np.bincount(val.mask(index).reshape(-1), minlength=256)[:11] for index in range(5)])
     assert (arrays["confusion"].sum(axis=2) == counts).all() and arrays["confusion"].dtype == np.int32

@@ -38,7 +38,7 @@ def evaluate(job: Here) -> Values:
     _, arrays = training.run(job, fit)
     counts = torch.from_numpy(arrays["confusion"]).sum(dim=0)
     yield from miou.numbers(counts).items()
-    yield "per_class", dict(zip(val.classes, miou.iou(counts).tolist(), strict=True))
+    yield "per_class_IoU", dict(zip(val.classes, miou.iou(counts).tolist(), strict=True))
 
 
 def measure(job: Here, module: FCN, val: Segmented) -> fitting.Measured:
