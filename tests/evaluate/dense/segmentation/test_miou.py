@@ -42,13 +42,13 @@ def test_noise_by_hand_and_by_scikit_learn() -> None:
     found, (true, predicted) = miou.numbers(matrix), zip(*pairs, strict=True)
     assert found["mIoU"] == pytest.approx(100 * jaccard_score(true, predicted, average="macro"), abs=1e-11)
     assert found["pixel_accuracy"] == pytest.approx(100 * accuracy_score(true, predicted), abs=1e-11)
-    assert found["mean_accuracy"] == pytest.approx(100 * balanced_accuracy_score(true, predicted), abs=1e-11)
+    assert found["mean_class_accuracy"] == pytest.approx(100 * balanced_accuracy_score(true, predicted), abs=1e-11)
 
 
 def test_perfect_predictions_are_100() -> None:
     _, truth = noisy(0)
     found = miou.numbers(miou.confusion(truth.where(truth != 255, 3), truth, CLASSES))
-    assert found == {"mIoU": 100.0, "pixel_accuracy": 100.0, "mean_accuracy": 100.0}
+    assert found == {"mIoU": 100.0, "pixel_accuracy": 100.0, "mean_class_accuracy": 100.0}
 
 
 def test_a_class_that_is_only_predicted_is_wrong() -> None:
@@ -58,7 +58,7 @@ def test_a_class_that_is_only_predicted_is_wrong() -> None:
     predicted[0, 0] = 2
     matrix = miou.confusion(predicted, truth, 3)
     assert miou.iou(matrix).nan_to_num(-1).tolist() == [100 * 15 / 16, -1, 0]
-    assert miou.numbers(matrix) == {"mIoU": 46.875, "pixel_accuracy": 93.75, "mean_accuracy": 93.75}
+    assert miou.numbers(matrix) == {"mIoU": 46.875, "pixel_accuracy": 93.75, "mean_class_accuracy": 93.75}
 
 
 def test_images_are_summed_before_they_are_divided() -> None:

@@ -75,7 +75,7 @@ def test_perfect_predictions(root: Path, out: Path, encoder: Encoder) -> None:
     masks = [torch.from_numpy(here.data.val.mask(index)) for index in range(5)]
     module = Knowing([mask.where(mask != 255, 0) for mask in masks])
     numbers, arrays = measure(here, module)
-    assert numbers == {"mIoU": 100.0, "pixel_accuracy": 100.0, "mean_accuracy": 100.0}
+    assert numbers == {"mIoU": 100.0, "pixel_accuracy": 100.0, "mean_class_accuracy": 100.0}
     assert arrays["images"].tolist() == [0, 1, 2, 3, 4] and arrays["confusion"].shape == (5, 11, 11)
     counts = np.array([np.bincount(mask.reshape(-1), minlength=256)[:11] for mask in masks])
     assert (arrays["confusion"].sum(axis=2) == counts).all() and arrays["confusion"].dtype == np.int32
@@ -103,8 +103,8 @@ def test_a_job(root: Path, out: Path, encoder: Encoder) -> None:
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     here = job(root, out, encoder)
     values = dict(evaluate(here))
-    assert list(values) == ["mIoU", "pixel_accuracy", "mean_accuracy", "per_class"]
-    assert tuple(values["per_class"]) == here.data.val.classes
+    assert list(values) == ["mIoU", "pixel_accuracy", "mean_class_accuracy", "per_class_IoU"]
+    assert tuple(values["per_class_IoU"]) == here.data.val.classes
     arrays = predictions.load(out / predictions.NAME)
     assert miou.numbers(torch.from_numpy(arrays["confusion"]).sum(dim=0))["mIoU"] == values["mIoU"]
     assert gallery.read(out)[0].name in here.data.val.names and len(gallery.read(out)) == 5

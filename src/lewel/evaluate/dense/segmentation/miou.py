@@ -36,5 +36,5 @@ def numbers(matrix: Int[Tensor, "classes classes"]) -> dict[str, Any]:
     return {
         "mIoU": iou(matrix).nanmean().item(),
         "pixel_accuracy": (100 * counts.trace() / counts.sum()).item(),
-        "mean_accuracy": metrics.mean_per_class(matrix),
+        "mean_class_accuracy": metrics.mean_per_class(matrix),
     }

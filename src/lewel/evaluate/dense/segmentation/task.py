@@ -30,4 +30,4 @@ def evaluate(job: Job[Segmented]) -> Values:
     gallery.write(job.directory, cases(job, module, arrays, gallery.WORST))
     counts = torch.from_numpy(arrays["confusion"]).sum(dim=0)
     yield from miou.numbers(counts).items()
-    yield "per_class", dict(zip(val.classes, miou.iou(counts).tolist(), strict=True))
+    yield "per_class_IoU", dict(zip(val.classes, miou.iou(counts).tolist(), strict=True))
