@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -19,7 +20,7 @@ from lewel.evaluate.job import Job, Values
 
 
 def evaluate(job: Job[Segmented]) -> Values:
-    """mIoU, pixel accuracy and mean accuracy after the last step, and the IoU of each class."""
+    """mIoU, pixel accuracy and mean accuracy after the last step, and the IoU of each class; None where it has none."""
     task, side = numbers_of(job)
     train, val = job.data.train, job.data.val
     assert job.subject.encoder is not None
@@ -30,4 +31,5 @@ def evaluate(job: Job[Segmented]) -> Values:
     gallery.write(job.directory, cases(job, module, arrays, gallery.WORST))
     counts = torch.from_numpy(arrays["confusion"]).sum(dim=0)
     yield from miou.numbers(counts).items()
-    yield "per_class_IoU", dict(zip(val.classes, miou.iou(counts).tolist(), strict=True))
+    each = [value if math.isfinite(value) else None for value in miou.iou(counts).tolist()]
+    yield "per_class_IoU", dict(zip(val.classes, each, strict=True))
