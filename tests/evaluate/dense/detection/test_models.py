@@ -101,7 +101,7 @@ def learned(found: Detector, images: Tensor, steps: int) -> list[float]:
     return losses
 
 
-@pytest.mark.parametrize(("model", "steps"), [("c4", 20), ("fpn", 12)])
+@pytest.mark.parametrize(("model", "steps"), [("c4", 20), pytest.param("fpn", 12, marks=pytest.mark.slow)])
 def test_a_batch_is_learned(model: str, steps: int) -> None:
     losses = learned(detector(model), painted(TWO), steps)
     assert sum(losses[-3:]) / 3 < losses[0] / 2

@@ -35,12 +35,12 @@ class FPN(Detector):
         norm, of_levels, share = norms.new_norm(task.norm), strides(encoder), scale**0.5
         convolutions = [WIDTH] * CONVOLUTIONS
         anchors = Anchors([[share * size] for size in SIZES], (*of_levels, 2 * of_levels[-1]))
-        mask_head = nn.Sequential(MaskRCNNHeads(WIDTH, convolutions, 1, norm), masks.Predictor(WIDTH, classes))
+        four, last = MaskRCNNHeads(WIDTH, convolutions, 1, norm), masks.Predictor(WIDTH, classes)
         super().__init__(
             encoder,
             Proposals(WIDTH, anchors, BEFORE, Counts(AFTER, task.proposals)),
             regions.Predictor(VECTOR, classes),
-            mask_head if task.masks else None,
+            nn.Sequential(four, last) if task.masks else None,
             task.regions,
         )
         self.strides, self.canonical = of_levels, share * CANONICAL
