@@ -10,20 +10,27 @@ from typing import NamedTuple
 from lewel.evaluate.results import Result
 
 MOST = 100  # classes on a page; of more the best and the worst
-KINDS = {"per_class": "class", "per_attribute": "attribute"}
+KINDS = {  # of a task's parts, and what is told of each
+    "per_class": ("class", "Accuracy"),
+    "per_attribute": ("attribute", "Accuracy"),
+    "per_class_AP": ("class", "AP"),
+    "per_class_IoU": ("class", "IoU"),
+    "per_subset_NME": ("subset", "NME"),
+}
 
 
 class Part(NamedTuple):
-    """A class or an attribute. values: per cent right, one for each of the weights; None where it has no images."""
+    """A class, say. values: in per cent, one for each of the weights; None where it has no images."""
 
     name: str
     values: tuple[float | None, ...]
 
 
 class Parts(NamedTuple):
-    """kind: "class" or "attribute".  columns: lists side by side, the best parts first.  of: how many there are."""
+    """kind: such as "class".  measure: such as "AP".  columns: lists side by side, the highest first.  of: how many."""
 
     kind: str
+    measure: str
     columns: tuple[tuple[str, tuple[Part, ...]], ...]
     of: int
 
@@ -46,7 +53,7 @@ class Grid(NamedTuple):
 
 
 def parts(results: Sequence[Result]) -> Parts | None:
-    """All classes or attributes, sorted by their mean over the weights; those without a number come last."""
+    """All classes, attributes or subsets, sorted by their mean over the weights; those without a number come last."""
     kind = next((kind for kind in KINDS if any(kind in result.metrics for result in results)), None)
     if kind is None:
         return None
@@ -61,7 +68,7 @@ def parts(results: Sequence[Result]) -> Parts | None:
         columns = (("better half", listed[:half]), ("other half", listed[half:]))
     else:
         columns = (("", listed),)
-    return Parts(KINDS[kind], tuple((title, tuple(column)) for title, column in columns), len(listed))
+    return Parts(*KINDS[kind], tuple((title, tuple(column)) for title, column in columns), len(listed))
 
 
 def grid(result: Result) -> Grid | None:

@@ -41,7 +41,7 @@ class Confusion(NamedTuple):
 def matrix(result: Result, directory: Path) -> Int[np.ndarray, "n n"] | None:
     """The counts of all seeds together, by their predictions in `directory`; None for a task without classes.
 
-    None too where a seed has no such file.
+    None too where a seed has no such file, or images have no classes, as those of dense tasks.
     """
     if "per_class" not in result.metrics:
         return None
@@ -49,7 +49,7 @@ def matrix(result: Result, directory: Path) -> Int[np.ndarray, "n n"] | None:
     counts = np.zeros((classes, classes), np.int64)
     for run in result.runs:
         found = predictions.read(directory, run.seed)
-        if found is None:
+        if found is None or "labels" not in found:
             return None
         np.add.at(counts, (found["labels"], found["predicted"]), 1)
     return counts

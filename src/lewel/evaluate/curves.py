@@ -12,7 +12,7 @@ from lewel.evaluate.results import TITLES, Result
 from lewel.visualize.chart import Chart, Series, repeated
 
 POINTS = 50  # of a curve of the loss
-MEASURES = ("top1", "mean_accuracy")
+MEASURES = ("top1", "mean_accuracy", "AP", "mIoU", "NME")
 
 Row = Mapping[str, Any]
 

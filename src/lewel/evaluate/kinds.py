@@ -12,8 +12,9 @@ from lewel.evaluate import finetune, knn, linear, linear_fast
 from lewel.evaluate.by_seed import open_labelled
 from lewel.evaluate.dense.detection import task as detection
 from lewel.evaluate.dense.landmarks import task as landmarks
-from lewel.evaluate.dense.opening import open_objects, open_points
-from lewel.evaluate.dense.tasks import Detection, Landmarks
+from lewel.evaluate.dense.opening import open_masks, open_objects, open_points
+from lewel.evaluate.dense.segmentation import task as segmentation
+from lewel.evaluate.dense.tasks import Detection, Landmarks, Segmentation
 from lewel.evaluate.job import Task
 from lewel.evaluate.parts import Divided
 from lewel.evaluate.protocols import Protocol
@@ -40,5 +41,6 @@ KINDS: dict[type, Kind] = {
     Linear: Kind(linear.evaluate, open_labelled),
     Finetune: Kind(finetune.evaluate, open_labelled, needs_map=True),
     Detection: Kind(detection.evaluate, open_objects, needs_map=True, ranked=("AP", True)),
+    Segmentation: Kind(segmentation.evaluate, open_masks, needs_map=True, ranked=("mIoU", True)),
     Landmarks: Kind(landmarks.evaluate, open_points, needs_map=True, ranked=("NME", False)),
 }

@@ -12,14 +12,14 @@ from lewel.evaluate import breakdown, confusion, curves, tables
 from lewel.evaluate.baselines import baselines
 from lewel.evaluate.dense import gallery
 from lewel.evaluate.remarks import remarks
-from lewel.evaluate.results import TITLES, Result, Run
+from lewel.evaluate.results import LOWER, TITLES, Result, Run
 from lewel.visualize import report, template
 from lewel.visualize.chart import number
 
 PAGE = "page.html"
 FIRST_SKIPPED = 10
 FIRST_CASES = 12  # pictures that are not folded away
-SHOWN = ("per_class", "per_attribute", "grid")  # in sections of their own
+SHOWN = (*breakdown.KINDS, "grid")  # in sections of their own
 NOTES = {
     "best_of_grid_top1": "chosen on val, so optimistic; not the protocol's number",
     "top1_last": "after the last epoch",
@@ -116,7 +116,7 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Seq
 def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
     """The best of a column is marked where several weights stand under one protocol."""
     comparable = len(found) > 1 and len({result.protocol["digest"] for result in found}) == 1
-    best = {name: max(r.numbers().get(name, -1.0) for r in found) for name in columns if comparable and name in TITLES}
+    best = {name: _best(name, found) for name in columns if comparable and name in TITLES}
     return [
         Row(
             result.label,
@@ -131,6 +131,11 @@ def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
         )
         for result in found
     ]
+
+
+def _best(name: str, found: Sequence[Result]) -> float | None:
+    known = [result.numbers()[name] for result in found if name in result.numbers()]
+    return (min if name in LOWER else max)(known, default=None)
 
 
 def sections(found: Sequence[Result]) -> list[Section]:

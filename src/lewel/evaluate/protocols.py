@@ -107,7 +107,8 @@ _FCN16 = Segmentation(
     milestones=(21_000, 27_000),
     weight_decay=1e-4,
     model="fcn16",
-    base=None,
+    base=(4.0, 1.0),
+    most_of_one=1.0,
     photometric=False,
     align_corners=True,
 )
@@ -232,7 +233,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "segment-voc-fcn16",
             _FCN16,
             "the same at output stride 16, 30,000 iterations",
-            "MoCo, appendix; SlotCon",
+            "MoCo, appendix; SlotCon's fcn_d6_r50-d16_513x513_30k_voc12aug_moco",
             513,
         ),
         Protocol(

@@ -22,15 +22,31 @@ from lewel.engine import files
 from lewel.version import __version__
 
 RESULTS = "results.json"
-TITLES = {  # of what is in per cent, and better the higher it is
+TITLES = {  # of what is in per cent
     "top1": "top-1",
     "top5": "top-5",
     "mean_per_class": "mean of classes",
     "top1_last": "top-1, last",
     "best_of_grid_top1": "best of grid on val",
+    "mIoU": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
     "mean_accuracy": "mean accuracy",
     "mean_accuracy_last": "mean accuracy, last",
+    "AP": "AP",
+    "AP50": "AP50",
+    "AP75": "AP75",
+    "AP50_area": "AP50, area",
+    "AP_mask": "AP, masks",
+    "AP50_mask": "AP50, masks",
+    "AP75_mask": "AP75, masks",
+    "mIoU": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_class_accuracy": "mean of classes",
+    "NME": "NME",
+    "failure_rate": "failures",
+    "AUC": "AUC",
 }
+LOWER = ("NME", "failure_rate")  # of them, better the lower they are
 
 
 @typing.runtime_checkable

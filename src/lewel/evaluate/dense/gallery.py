@@ -21,6 +21,7 @@ from lewel.visualize.text import printable, shortened
 FOLDER, INDEX = "gallery", "gallery.json"
 GAP, LINE = 6, 18  # pixels: between the two pictures, of a line of text
 QUALITY = 85
+WORST = 24  # cases that are kept
 MUTED = (102, 112, 133)
 
 

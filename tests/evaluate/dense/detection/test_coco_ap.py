@@ -111,7 +111,7 @@ def test_perfect_detections_have_100_and_none_have_0(noisy: tuple, of: Literal["
     values = precision(truth, exact, of).values(truth.classes)
     for name in NAMES:
         assert name in ("AR1", "AR10") or values[name] == pytest.approx(100), name
-    assert values["per_class"]["class 0"] == pytest.approx(100)
+    assert values["per_class_AP"]["class 0"] == pytest.approx(100)
     empty = precision(truth, [NONE] * len(truth), of)
     assert not empty.numbers.any() and np.nansum(empty.per_class) == 0
 

@@ -155,14 +155,14 @@ def test_perfect_detections_have_100() -> None:
     values = precision(truth, exact).values(truth.classes)
     for name in ("AP", "AP50", "AP75", "AP50_area"):
         assert values[name] == pytest.approx(100)
-    assert values["per_class"] == values["per_class_AP50"] == pytest.approx(dict.fromkeys(truth.classes, 100.0))
+    assert values["per_class_AP"] == values["per_class_AP50"] == pytest.approx(dict.fromkeys(truth.classes, 100.0))
 
 
 def test_means_are_of_classes_that_have_objects() -> None:
     truth = annotations([image([at(0), at(1)], labels=[0, 2], difficult=[False, True]), image([])], classes=3)
     values = precision(truth, [detections([at(0)], [0.5]), detections([at(0)], [0.9], labels=[1])]).values("abc")
     assert values["AP"] == values["AP50_area"] == 100
-    assert values["per_class"]["a"] == 100 and math.isnan(values["per_class"]["b"] + values["per_class"]["c"])
+    assert values["per_class_AP"]["a"] == 100 and math.isnan(values["per_class_AP"]["b"] + values["per_class_AP"]["c"])
     assert precision(truth, [NONE, NONE]).values("abc")["AP50"] == 0
     assert math.isnan(precision(annotations([image([])]), [NONE]).values("a")["AP"])
 

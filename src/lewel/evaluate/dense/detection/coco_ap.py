@@ -34,7 +34,7 @@ class Precision(NamedTuple):
     def values(self, classes: Sequence[str]) -> dict[str, Any]:
         """What results.json says of it."""
         named = dict(zip(NAMES, self.numbers.tolist(), strict=True))
-        return named | {"per_class": dict(zip(classes, self.per_class.tolist(), strict=True))}
+        return named | {"per_class_AP": dict(zip(classes, self.per_class.tolist(), strict=True))}
 
 
 def precision(truth: Annotations, detected: Sequence[Found], of: Literal["boxes", "masks"]) -> Precision:

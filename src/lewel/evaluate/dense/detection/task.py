@@ -65,13 +65,13 @@ def numbers(task: Detection, val: Annotations, each: Sequence[Found]) -> dict[st
     boxes = coco_ap.precision(val, each, "boxes").values(val.classes)
     if task.data == "voc":
         own = voc_ap.precision(val, each).values(val.classes)
-        return own | {"coco": {name: value for name, value in boxes.items() if name != "per_class"}}
+        return own | {"coco": {name: value for name, value in boxes.items() if name != "per_class_AP"}}
     headline = {name: boxes.pop(name) for name in ("AP", "AP50", "AP75")}
     if not task.masks:
-        return headline | {"per_class": boxes.pop("per_class"), "boxes": boxes}
+        return headline | {"per_class_AP": boxes.pop("per_class_AP"), "boxes": boxes}
     masks = coco_ap.precision(val, each, "masks").values(val.classes)
     headline |= {f"{name}_mask": masks.pop(name) for name in ("AP", "AP50", "AP75")}
-    return headline | {"per_class": boxes.pop("per_class"), "boxes": boxes, "masks": masks}
+    return headline | {"per_class_AP": boxes.pop("per_class_AP"), "boxes": boxes, "masks": masks}
 
 
 def as_arrays(each: Sequence[Found], seen: np.ndarray) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ class Precision(NamedTuple):
             "AP": _mean(self.eleven),
             **means,
             "AP50_area": _mean(self.area[at["AP50"]]),
-            "per_class": dict(zip(classes, self.eleven.mean(axis=0).tolist(), strict=True)),
+            "per_class_AP": dict(zip(classes, self.eleven.mean(axis=0).tolist(), strict=True)),
             "per_class_AP50": dict(zip(classes, self.eleven[at["AP50"]].tolist(), strict=True)),
         }
 

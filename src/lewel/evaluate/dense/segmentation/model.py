@@ -94,26 +94,18 @@ class FCN(nn.Module):
             losses["loss_auxiliary"] = AUXILIARY * found
         return torch.stack([*losses.values()]).sum(), {name: loss.detach() for name, loss in losses.items()}
 
-    @torch.no_grad()
     def predict(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        sizes: Int[Tensor, "b 2"],
-        to: Sequence[tuple[int, int]] | None = None,
-    ) -> list[UInt8[Tensor, "_ _"]]:
-        """The class of each pixel. to: (height, width) of each answer; by default those of the images.
+        self, images: Float[Tensor, "b 3 h w"], sizes: Int[Tensor, "b 2"]
+    ) -> list[Float[Tensor, "classes height width"]]:
+        """Scores of each pixel; `classes_at` compares them."""
+        scores = self._enlarged(self.head(backbone.levels(self.encoder, images)[-1]), tuple(images.shape[2:]))
+        return [row[:, :height, :width] for row, (height, width) in zip(scores, sizes.tolist(), strict=True)]
 
-        Scores are enlarged to the image as the network sees it, then to the answer, and only then compared.
-        """
-        scores = self.head(backbone.levels(self.encoder, images)[-1])
-        seen = [(height, width) for height, width in sizes.tolist()]
-        found = []
-        for row, (height, width), wanted in zip(scores, seen, to or seen, strict=True):
-            whole = self._enlarged(row[None], (images.shape[2], images.shape[3]))[..., :height, :width]
-            found.append(self._enlarged(whole, wanted)[0].argmax(dim=0).to(torch.uint8))
-        return found
+    def classes_at(self, scores: Float[Tensor, "classes h w"], size: tuple[int, int]) -> UInt8[Tensor, "height width"]:
+        """The class of each pixel of the image as it was, of this height and width: scores are resized first."""
+        return self._enlarged(scores[None], size)[0].argmax(dim=0).to(torch.uint8)
 
-    def _enlarged(self, scores: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c height width"]:
+    def _enlarged(self, scores: Float[Tensor, "b c h w"], size: tuple[int, ...]) -> Float[Tensor, "b c height width"]:
         """In float32."""
         return functional.interpolate(scores.float(), size, mode="bilinear", align_corners=self.align_corners)
 

@@ -12,8 +12,8 @@ import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -36,8 +36,8 @@ class Segmented:
     """n images and their masks.
 
     classes: the first is the background.  sizes: (width, height) of each image.
-    pixels: of each class, over all masks; of those that are not counted last.
-    digest: sha256 of the names, the masks' files and the classes.
+    counts: pixels of each class in each mask; of those that are not counted last.
+    digests: sha256 of each mask's values.
     """
 
     folder: Path
@@ -45,11 +45,31 @@ class Segmented:
     names: tuple[str, ...]
     classes: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
-    pixels: Int64[np.ndarray, " values"]
-    digest: str
+    counts: Int64[np.ndarray, "n values"]
+    digests: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def subset(self, indices: np.ndarray) -> Segmented:
+        """Those images, in that order."""
+        names, sizes, digests = (
+            tuple(each[index] for index in indices) for each in (self.names, self.sizes, self.digests)
+        )
+        return replace(self, names=names, sizes=sizes, counts=self.counts[indices], digests=digests)
+
+    @cached_property
+    def pixels(self) -> Int64[np.ndarray, " values"]:
+        """Of each class, over all masks; of those that are not counted last."""
+        return self.counts.sum(axis=0)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the names, the masks' values and the classes."""
+        found = hashlib.sha256("\0".join(self.classes).encode(errors="surrogateescape"))
+        for name, digest in zip(self.names, self.digests, strict=True):
+            found.update(f"\0{name}\0{digest}".encode(errors="surrogateescape"))
+        return found.hexdigest()
 
     def image_file(self, index: int) -> Path:
         return self.folder / "JPEGImages" / f"{self.names[index]}.jpg"
@@ -106,16 +126,14 @@ def open_segmentation(
     split = next((name for name in SPLITS[part] if name in there), SPLITS[part][-1])
     names = tuple(voc.names(folder, "Segmentation", split))
     classes = (BACKGROUND, *voc.classes(folder))
-    digest = hashlib.sha256("\0".join(classes).encode(errors="surrogateescape"))
-    sizes, pixels = [], np.zeros(256, np.int64)
+    found = list[_Found]()
     with ThreadPoolExecutor(_THREADS) as pool:
-        for name, found in zip(names, pool.map(partial(_read, folder, split, len(classes)), names), strict=True):
-            sizes.append(found.size)
-            pixels += found.pixels
-            digest.update(f"\0{name}\0{found.digest}".encode(errors="surrogateescape"))
-            advance(len(sizes), len(names))
-    counted = np.append(pixels[: len(classes)], pixels[IGNORED])
-    return Segmented(folder, split, names, classes, tuple(sizes), counted, digest.hexdigest())
+        for each in pool.map(partial(_read, folder, split, len(classes)), names):
+            found.append(each)
+            advance(len(found), len(names))
+    counts = np.stack([np.append(each.pixels[: len(classes)], each.pixels[IGNORED]) for each in found])
+    sizes, digests = tuple(each.size for each in found), tuple(each.digest for each in found)
+    return Segmented(folder, split, names, classes, sizes, counts, digests)
 
 
 class _Found(NamedTuple):
