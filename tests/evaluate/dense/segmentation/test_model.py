@@ -127,21 +127,21 @@ def test_small_images_are_filled_up_to_their_targets(small: Encoder) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("task", [TASK, MOCO])
-def test_predictions_are_of_the_size_that_is_asked_for(small: Encoder, task: Segmentation) -> None:
-    """Scores are enlarged twice, as mmsegmentation has it, and then compared."""
+def test_scores_are_enlarged_twice_and_then_compared(small: Encoder, task: Segmentation) -> None:
+    """To the image as the network sees it, then to the image as it was, as mmsegmentation has it."""
     module = build(small, task, 3).eval()
     images, sizes = shown(height=48, width=80)
     sizes[1] = torch.tensor([48, 56])
-    own, other = module.predict(images, sizes), module.predict(images, sizes, [(100, 150), (30, 35)])
-    assert [tuple(each.shape) for each in own] == [(48, 80), (48, 56)]
-    assert [tuple(each.shape) for each in other] == [(100, 150), (30, 35)] and own[0].dtype == torch.uint8
-    scores = list[Tensor]()
-    module.head.register_forward_hook(lambda _, given, out: scores.append(out))
-    module.predict(images, sizes)
+    raw = list[Tensor]()
+    module.head.register_forward_hook(lambda _, given, out: raw.append(out))
+    first, second = module.predict(images, sizes)
     how = {"mode": "bilinear", "align_corners": task.align_corners}
-    seen = functional.interpolate(scores[0], (48, 80), **how)
-    assert torch.equal(other[0], functional.interpolate(seen[:1], (100, 150), **how)[0].argmax(dim=0))
-    assert torch.equal(own[1], seen[1, :, :, :56].argmax(dim=0))
+    seen = functional.interpolate(raw[0], (48, 80), **how)
+    assert torch.equal(first, seen[0]) and torch.equal(second, seen[1, :, :, :56])
+    found = module.classes_at(first, (100, 150))
+    assert found.dtype == torch.uint8
+    assert torch.equal(found, functional.interpolate(seen[:1], (100, 150), **how)[0].argmax(dim=0))
+    assert torch.equal(module.classes_at(second, (48, 56)), second.argmax(dim=0))
 
 
 def overfit(module: FCN, images: Tensor, targets: tuple[Classes, ...], steps: int, bf16: bool) -> float:
@@ -156,8 +156,9 @@ def overfit(module: FCN, images: Tensor, targets: tuple[Classes, ...], steps: in
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        found = torch.stack(module.eval().predict(images, sizes))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        scores = module.eval().predict(images, sizes)
+    found = torch.stack([each.argmax(dim=0) for each in scores])
     return float((found == torch.stack([each.values for each in targets])).float().mean())
 
 

@@ -91,3 +91,13 @@ def test_what_is_missing(tmp_path: Path) -> None:
     (root / "ImageSets/Segmentation/train.txt").write_text("\n")
     with pytest.raises(UserError, match="names no images"):
         open_segmentation(root, "train")
+
+
+def test_a_subset_is_what_its_images_would_be_alone(tmp_path: Path) -> None:
+    root = scenes.make(tmp_path / "scenes", train=6, val=2, size=48)
+    found = open_segmentation(root, "train").subset(np.array([4, 1]))
+    names = open_segmentation(root, "train").names
+    (found.folder / "ImageSets/Segmentation/train.txt").write_text(f"{names[4]}\n{names[1]}\n")
+    alone = open_segmentation(root, "train")
+    assert found.names == alone.names and found.sizes == alone.sizes and found.digest == alone.digest
+    assert np.array_equal(found.pixels, alone.pixels) and np.array_equal(found.mask(0), alone.mask(0))
