@@ -18,8 +18,8 @@ from lewel.evaluate.dense.tasks import Detection, Landmarks, Segmentation
 from lewel.evaluate.job import Task
 from lewel.evaluate.parts import Divided
 from lewel.evaluate.protocols import Protocol
-from lewel.model.encoder import Encoder
 from lewel.evaluate.tasks import Finetune, Knn, Linear, LinearFast
+from lewel.model.encoder import Encoder
 
 
 class Kind(NamedTuple):
@@ -44,6 +44,8 @@ KINDS: dict[type, Kind] = {
     Linear: Kind(linear.evaluate, open_labelled),
     Finetune: Kind(finetune.evaluate, open_labelled, needs_map=True),
     Detection: Kind(detection.evaluate, open_objects, needs_map=True, fits=detection.fits, ranked=("AP", True)),
-    Segmentation: Kind(segmentation.evaluate, open_masks, needs_map=True, fits=segmentation.fits, ranked=("mIoU", True)),
+    Segmentation: Kind(
+        segmentation.evaluate, open_masks, needs_map=True, fits=segmentation.fits, ranked=("mIoU", True)
+    ),
     Landmarks: Kind(landmarks.evaluate, open_points, needs_map=True, ranked=("NME", False)),
 }
