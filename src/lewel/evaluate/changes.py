@@ -29,6 +29,7 @@ class Changes:
     temperature: float | None = None
     fraction: float | None = None  # of the labels, for `semi`
     regions: int | None = None  # of a training image, for detection; 512 are costly, proposals of tests follow
+    evaluations: int | None = None  # of dense tasks, evenly over the training; the last is the result
     norm: Norm | None = None  # of dense tasks; frozen or group, for batches that are too small for batch norm
 
 
