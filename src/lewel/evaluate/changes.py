@@ -29,6 +29,7 @@ class Changes:
     temperature: float | None = None
     fraction: float | None = None  # of the labels, for `semi`
     regions: int | None = None  # of a training image, for detection; 512 are costly, proposals of tests follow
+    evaluations: int | None = None  # of dense tasks, evenly over the training; the last is the result
     norm: Norm | None = None  # of dense tasks; frozen or group, for batches that are too small for batch norm
 
 
@@ -120,11 +121,16 @@ def _changed(protocol: Protocol, given: dict[str, Any]) -> tuple[Task, list[str]
     return replace(task, **given), told
 
 
+LEAST_PER_RETAKEN = 10  # iterations, at least, for each batch that batch norm's statistics are taken over
+
 Trained = TypeVar("Trained", bound=Iterations)
 
 
 def scaled(task: Trained, published: Trained) -> Trained:
-    """The task with the milestones and warm-up that its iterations want, and the last rate that its first one wants."""
+    """The task with the milestones and warm-up that its iterations want, and the last rate that its first one wants.
+
+    Few iterations take batch norm's statistics over fewer batches, which would cost more than the training otherwise.
+    """
     times = task.iterations / published.iterations
     if isinstance(task, Detection) and isinstance(published, Detection):
         task = replace(task, proposals=round(published.proposals * task.regions / published.regions))
@@ -133,4 +139,7 @@ def scaled(task: Trained, published: Trained) -> Trained:
         milestones=tuple(round(each * times) for each in published.milestones),
         warmup=round(published.warmup * times),
         lr_last=published.lr_last * (task.lr / published.lr),
+        precise_bn=min(published.precise_bn, max(task.iterations // LEAST_PER_RETAKEN, 1))
+        if published.precise_bn
+        else 0,
     )

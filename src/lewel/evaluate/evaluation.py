@@ -113,6 +113,8 @@ def _entries(options: Evaluation, protocol: Protocol, image_size: int | None, ou
                 f"--weights {source}: {protocol.base} trains CNNs, this is a {subject.name}; "
                 "take a task with frozen features, such as linear-byol or knn-k20-t0.07"
             )
+        if subject.encoder is not None:
+            KINDS[type(protocol.task)].fits(subject.encoder, protocol)
         sized = at_size(protocol, image_size, subject.image_size)
         subject.data(sized.image_size)  # raises for a size that the network does not take
         found.append(_Entry(label, source, subject, sized, out if len(options.weights) == 1 else out / label))

@@ -19,19 +19,22 @@ from lewel.evaluate.job import Task
 from lewel.evaluate.parts import Divided
 from lewel.evaluate.protocols import Protocol
 from lewel.evaluate.tasks import Finetune, Knn, Linear, LinearFast
+from lewel.model.encoder import Encoder
 
 
 class Kind(NamedTuple):
     """What the driver must know of a task.
 
     open: the data, by seed; raises UserError for data or flags that the task cannot take.
-    needs_map: whether it takes CNNs only, whose encoder it trains or takes apart.
+    needs_map: whether it takes CNNs only, whose encoder it trains.
+    fits: raises UserError for an encoder that the task cannot take apart.
     ranked: the number by which --lr-search chooses, and whether more of it is better; None: the task has no search.
     """
 
     evaluate: Task
     open: Callable[[Evaluation, Protocol, Console], dict[int, Divided[Any]]]
     needs_map: bool = False
+    fits: Callable[[Encoder, Protocol], object] = lambda encoder, protocol: None
     ranked: tuple[str, bool] | None = None
 
 
@@ -40,7 +43,9 @@ KINDS: dict[type, Kind] = {
     LinearFast: Kind(linear_fast.evaluate, open_labelled),
     Linear: Kind(linear.evaluate, open_labelled),
     Finetune: Kind(finetune.evaluate, open_labelled, needs_map=True),
-    Detection: Kind(detection.evaluate, open_objects, needs_map=True, ranked=("AP", True)),
-    Segmentation: Kind(segmentation.evaluate, open_masks, needs_map=True, ranked=("mIoU", True)),
+    Detection: Kind(detection.evaluate, open_objects, needs_map=True, fits=detection.fits, ranked=("AP", True)),
+    Segmentation: Kind(
+        segmentation.evaluate, open_masks, needs_map=True, fits=segmentation.fits, ranked=("mIoU", True)
+    ),
     Landmarks: Kind(landmarks.evaluate, open_points, needs_map=True, ranked=("NME", False)),
 }

@@ -54,7 +54,7 @@ def fit(
 
     def measured() -> Measured:
         if task.precise_bn and task.norm == "batch":
-            again = replace(stream, steps=min(task.precise_bn, task.iterations))
+            again = replace(stream, steps=task.precise_bn)
             with closing(_batches(job, views, again)) as found:
                 retake_statistics(module, (inputs(batch) for batch in found), job.precision)
         return measure()

@@ -134,6 +134,8 @@ class Training:
 class Testing:
     """From orders to batches; images that cannot be read are left out. The view draws nothing."""
 
+    __test__ = False  # no test of pytest's
+
     images: Source
     view: View
 

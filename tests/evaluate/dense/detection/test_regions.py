@@ -47,7 +47,7 @@ def test_without_objects_all_is_background() -> None:
     logits, deltas = torch.randn(7, 4, requires_grad=True), torch.randn(7, 12, requires_grad=True)
     losses = regions.losses(logits, deltas, [found], [nothing])
     sum(losses.values()).backward()
-    assert float(losses["loss_box_reg"]) == 0
+    assert losses["loss_box_reg"].item() == 0
     assert deltas.grad is not None and not deltas.grad.any()
 
 
@@ -110,6 +110,6 @@ def test_predictor_has_no_box_for_background_and_begins_small() -> None:
     predictor = Predictor(2000, classes=30)
     logits, deltas = predictor(torch.randn(5, 2000))
     assert (logits.shape, deltas.shape) == ((5, 31), (5, 120))
-    assert float(predictor.classes.weight.std()) == pytest.approx(0.01, rel=0.05)
-    assert float(predictor.boxes.weight.std()) == pytest.approx(0.001, rel=0.05)
+    assert predictor.classes.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert predictor.boxes.weight.std().item() == pytest.approx(0.001, rel=0.05)
     assert not predictor.classes.bias.any() and not predictor.boxes.bias.any()

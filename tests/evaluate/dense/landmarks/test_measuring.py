@@ -19,8 +19,9 @@ from lewel.evaluate import predictions
 from lewel.evaluate.dense import fitting
 from lewel.evaluate.dense.fitting import Measured
 from lewel.evaluate.dense.landmarks import metrics
+from lewel.evaluate.dense.landmarks.cases import cases
 from lewel.evaluate.dense.landmarks.geometry import inverse, moved, square
-from lewel.evaluate.dense.landmarks.measuring import cases, measure
+from lewel.evaluate.dense.landmarks.measuring import measure
 from lewel.evaluate.dense.landmarks.model import Regressor
 from lewel.evaluate.dense.landmarks.task import evaluate
 from lewel.evaluate.dense.landmarks.views import ChangedView
@@ -117,13 +118,17 @@ def test_images_that_cannot_be_read_are_left_out_and_told(tmp_path: Path) -> Non
 
 
 def test_the_worst_come_first(tmp_path: Path) -> None:
-    dotted(tmp_path, 4)
+    """Those without a number before all others; a file that is gone is left out."""
+    dotted(tmp_path, 5)
     val = open_landmarks(tmp_path, "val")
-    errors = np.array([0.1, np.nan, 0.3, 0.1])
-    arrays = {"images": np.array([3, 2, 1, 0]), "predicted": val.points[::-1] + 1, "errors": errors}
+    (tmp_path / "test/a/4.png").unlink()
+    errors = np.array([0.1, np.nan, 0.3, 0.1, 0.2])
+    arrays = {"images": np.array([3, 2, 1, 0, 4]), "predicted": val.points[[3, 2, 1, 0, 4]] + 9, "errors": errors}
     found = cases(val, arrays, 3)
-    assert [case.image for case in found] == [2, 1, 3] and found[1].error == pytest.approx(30)
-    assert all(np.array_equal(case.truth + 1, case.predicted) for case in found)
+    assert [case.name for case in found] == ["test/a/2.png", "test/a/1.png", "test/a/3.png"]
+    assert found[1].score == "NME 30.00" and found[1].truth.size == found[1].prediction.size
+    assert found[1].truth.tobytes() != found[1].prediction.tobytes()
+    assert len(cases(val, arrays, 9)) == 4
 
 
 def test_faces_are_learned_by_heart(tmp_path: Path) -> None:

@@ -25,21 +25,25 @@ BOX_SIDE, MASK_SIDE = 7, 14  # of what the heads see of a region
 
 
 class FPN(Detector):
-    """Boxes and masks by heads of their own, of four convolutions each, from levels 2 to 5; proposals from 6 too."""
+    """Boxes and masks by heads of their own, of four convolutions each, from levels 2 to 5; proposals from 6 too.
+
+    Each level is for objects of so many of its positions. Little images have little objects but the same strides;
+    sizes that go with the square root of the scale meet the most objects (`build` says what scale is).
+    """
 
     def __init__(self, encoder: Encoder, task: Detection, classes: int, scale: float):
-        norm, of_levels = norms.new_norm(task.norm), strides(encoder)
+        norm, of_levels, share = norms.new_norm(task.norm), strides(encoder), scale**0.5
         convolutions = [WIDTH] * CONVOLUTIONS
-        anchors = Anchors([[scale * size] for size in SIZES], (*of_levels, 2 * of_levels[-1]))
-        mask_head = nn.Sequential(MaskRCNNHeads(WIDTH, convolutions, 1, norm), masks.Predictor(WIDTH, classes))
+        anchors = Anchors([[share * size] for size in SIZES], (*of_levels, 2 * of_levels[-1]))
+        four, last = MaskRCNNHeads(WIDTH, convolutions, 1, norm), masks.Predictor(WIDTH, classes)
         super().__init__(
             encoder,
             Proposals(WIDTH, anchors, BEFORE, Counts(AFTER, task.proposals)),
             regions.Predictor(VECTOR, classes),
-            mask_head if task.masks else None,
+            nn.Sequential(four, last) if task.masks else None,
             task.regions,
         )
-        self.strides, self.canonical = of_levels, scale * CANONICAL
+        self.strides, self.canonical = of_levels, share * CANONICAL
         self.neck = FeaturePyramidNetwork(list(widths(encoder)), WIDTH, LastLevelMaxPool(), norm)
         self.box_head = FastRCNNConvFCHead((WIDTH, BOX_SIDE, BOX_SIDE), convolutions, [VECTOR], norm)
         for layer in self.box_head:

@@ -14,8 +14,8 @@ def build(encoder: Encoder, task: Detection, classes: int, scale: float = 1.0) -
     """A detector on the encoder itself, not a copy: it gets the task's norm, and all of it is trained.
 
     classes: without background.
-    scale: image size / 800, by which anchors, and the sizes that regions need for FPN's levels, are smaller than the
-    protocols', so that objects of the same share of the image are treated alike.
+    scale: image size / 800. Where it is not 1, the protocols' sizes of anchors are times it (C4), or they and those of
+    regions for levels are times its square root (FPN), so that objects of the same share of the image are met.
     Raises UserError for an encoder that is no ResNet.
     """
     made = {"c4": C4, "fpn": FPN}[task.model](encoder, task, classes, scale)

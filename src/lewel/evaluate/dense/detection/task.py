@@ -12,6 +12,7 @@ import torch
 
 from lewel.evaluate import training
 from lewel.evaluate.dense import fitting, gallery
+from lewel.evaluate.dense.backbone import resnet
 from lewel.evaluate.dense.detection import coco_ap, voc_ap
 from lewel.evaluate.dense.detection.cases import cases
 from lewel.evaluate.dense.detection.detector import Detector
@@ -23,6 +24,8 @@ from lewel.evaluate.dense.loading import Testing, Training
 from lewel.evaluate.dense.tasks import Detection
 from lewel.evaluate.dense.truth.objects import Annotations
 from lewel.evaluate.job import Job, Values
+from lewel.evaluate.protocols import Protocol
+from lewel.model.encoder import Encoder
 
 PUBLISHED = 800  # pixels: the image size that anchors are for
 
@@ -39,6 +42,11 @@ def evaluate(job: Job[Annotations]) -> Values:
     seen, each = val.subset(arrays["images"]), from_arrays(arrays, task.masks)
     gallery.write(job.directory, cases(seen, each, gallery.WORST))
     yield from numbers(task, seen, each).items()
+
+
+def fits(encoder: Encoder, protocol: Protocol) -> None:
+    """Raises UserError for an encoder that is no ResNet."""
+    resnet(encoder)
 
 
 def detector(job: Job[Annotations]) -> Detector:

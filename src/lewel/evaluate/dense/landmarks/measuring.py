@@ -1,12 +1,9 @@
-"""A trained network on the faces of val: its points in each image's own pixels, its errors, and the worst cases."""
+"""A trained network on the faces of val: its points in each image's own pixels, and their errors."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
-from jaxtyping import Float64
 from torch import Tensor, nn
 
 from lewel.evaluate.dense.fitting import Measured, predicted
@@ -21,15 +18,6 @@ from lewel.evaluate.job import Job
 TEST_BATCH = 64
 
 Arrays = dict[str, np.ndarray]
-
-
-class Case(NamedTuple):
-    """A face of val, its error in per cent, and its points in the image's pixels."""
-
-    image: int
-    error: float
-    truth: Float64[np.ndarray, "k 2"]
-    predicted: Float64[np.ndarray, "k 2"]
 
 
 def measure(job: Job[Landmarked], module: nn.Module) -> Measured:
@@ -61,13 +49,3 @@ def numbers(val: Landmarked, arrays: Arrays, threshold: float) -> dict[str, floa
     }
     inside = {name: members[images] for name, members in val.subsets.items() if name != FULL}
     return found | {f"NME_{name}": metrics.nme(errors[where]) for name, where in inside.items() if where.any()}
-
-
-def cases(val: Landmarked, arrays: Arrays, n: int) -> list[Case]:
-    """The n worst faces, the worst first; of equal ones the first comes first."""
-    errors = arrays["errors"]
-    worst = np.argsort(np.where(np.isfinite(errors), -errors, -np.inf), kind="stable")[:n].tolist()
-    return [
-        Case(image := int(arrays["images"][row]), 100 * float(errors[row]), val.points[image], arrays["predicted"][row])
-        for row in worst
-    ]

@@ -8,7 +8,8 @@ from functools import partial
 import torch
 
 from lewel.evaluate import training
-from lewel.evaluate.dense import fitting
+from lewel.evaluate.dense import fitting, gallery
+from lewel.evaluate.dense.landmarks.cases import cases
 from lewel.evaluate.dense.landmarks.measuring import measure, numbers
 from lewel.evaluate.dense.landmarks.model import Regressor
 from lewel.evaluate.dense.landmarks.views import ChangedView
@@ -26,6 +27,7 @@ def evaluate(job: Job[Landmarked]) -> Values:
     module = regressor(job, task)
     views = Training(train, ChangedView(task, job.numbers().image_size), task.batch_size, job.seed)
     _, arrays = training.run(job, fitting.fit(job, module, views, partial(measure, job, module), "NME"))
+    gallery.write(job.directory, cases(val, arrays, gallery.WORST))
     yield from numbers(val, arrays, task.threshold).items()
 
 

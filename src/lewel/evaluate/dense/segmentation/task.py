@@ -15,8 +15,11 @@ from lewel.evaluate.dense.segmentation.cases import cases
 from lewel.evaluate.dense.segmentation.measuring import measure, numbers_of
 from lewel.evaluate.dense.segmentation.model import build
 from lewel.evaluate.dense.segmentation.views import CropView
+from lewel.evaluate.dense.tasks import Segmentation
 from lewel.evaluate.dense.truth.masks import Segmented
 from lewel.evaluate.job import Job, Values
+from lewel.evaluate.protocols import Protocol
+from lewel.model.encoder import Encoder
 
 
 def evaluate(job: Job[Segmented]) -> Values:
@@ -33,3 +36,9 @@ def evaluate(job: Job[Segmented]) -> Values:
     yield from miou.numbers(counts).items()
     each = [value if math.isfinite(value) else None for value in miou.iou(counts).tolist()]
     yield "per_class_IoU", dict(zip(val.classes, each, strict=True))
+
+
+def fits(encoder: Encoder, protocol: Protocol) -> None:
+    """Raises UserError for an encoder that cannot be dilated."""
+    assert isinstance(protocol.task, Segmentation)
+    build(encoder, protocol.task, classes=2)
