@@ -113,7 +113,13 @@ _FCN16 = Segmentation(
     align_corners=True,
 )
 _LANDMARKS = Landmarks(
-    optimizer="adam", lr=1e-3, batch_size=32, iterations=12_000, milestones=(8_000, 10_500), weight_decay=0.0
+    optimizer="adam",
+    lr=1e-3,
+    batch_size=32,
+    iterations=12_000,
+    milestones=(8_000, 10_500),
+    weight_decay=0.0,
+    precise_bn=50,
 )
 
 PROTOCOLS: dict[str, Protocol] = {
