@@ -167,7 +167,7 @@ def test_the_same_again_is_the_same(run: Path, tmp_path: Path, monkeypatch: pyte
     assert first.metrics == second.metrics and first.label != second.label
     (again,) = where.evaluate("maps", replace(options, weights=(str(run),)), Changes(), QUIET)
     assert again.metrics == first.metrics
-    other = where.evaluate("maps", options, changes.Changes(image_size=64), QUIET)[0]
+    other = where.evaluate("maps", options, Changes(image_size=64), QUIET)[0]
     assert other.protocol["name"] == "maps[image_size=64]"
     assert other.protocol["digest"] != first.protocol["digest"]
 
