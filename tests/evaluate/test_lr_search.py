@@ -83,3 +83,22 @@ def test_a_rate_that_is_given_is_the_middle() -> None:
     assert list(candidates(protocol)) == pytest.approx([0.05, 0.1, 0.2, 0.4])
     found = lr_search.search(protocol, ("mIoU", True), lambda rate, _: {"mIoU": -rate})
     assert found.protocol.name == "segment-voc[lr_search,lr=0.05]"
+
+
+def test_a_number_that_is_none_is_no_choice() -> None:
+    values = dict(zip(candidates(PROTOCOL), (float("nan"), 5.0, 4.0, None), strict=True))
+    found = search(PROTOCOL, ("NME", False), lambda rate, _: {"NME": values[rate]})
+    assert found.facts["chosen"] == pytest.approx(0.02) and list(found.facts["tried"].values()) == [
+        None,
+        5.0,
+        4.0,
+        None,
+    ]
+    with pytest.raises(UserError, match="has a AP: the held out part is too small; give --lr"):
+        search(PROTOCOL, ("AP", True), lambda rate, _: {"AP": float("nan")})
+
+
+def test_what_was_chosen_is_one_of_the_outcomes() -> None:
+    found = search(PROTOCOL, ("mIoU", True), lambda rate, _: {"mIoU": -rate})
+    assert lr_search.outcomes(PROTOCOL)[0.005] == found.protocol
+    assert list(lr_search.outcomes(PROTOCOL)) == list(candidates(PROTOCOL))

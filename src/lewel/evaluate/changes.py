@@ -12,6 +12,9 @@ from lewel.evaluate.dense.tasks import Detection, Iterations, Landmarks, Norm, S
 from lewel.evaluate.protocols import PROTOCOLS, Protocol, Task
 from lewel.evaluate.tasks import Finetune, Linear
 
+LEAST_REGIONS = 4
+LEAST_PER_RETAKEN = 10  # iterations, at least, for each batch that batch norm's statistics are taken over
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -79,6 +82,8 @@ def _check(protocol: Protocol, given: dict[str, Any]) -> None:
         if not math.isfinite(value) or value < 0 or (value == 0 and field != "weight_decay"):
             least = "0 or more" if field == "weight_decay" else "more than 0"
             raise UserError(f"{flag} {value}: must be {least}{'' if math.isfinite(value) else ', and finite'}")
+    if given.get("regions", LEAST_REGIONS) < LEAST_REGIONS:
+        raise UserError(f"--regions {given['regions']}: must be {LEAST_REGIONS} or more, as a quarter are objects")
     if isinstance(protocol.task, Finetune) and given.get("batch_size") == 1:
         raise UserError("--batch-size 1: batch norm in train mode needs 2 images or more")
     if protocol.base != "semi" and "fraction" in given:
@@ -120,8 +125,6 @@ def _changed(protocol: Protocol, given: dict[str, Any]) -> tuple[Task, list[str]
         given["lr_last"] = task.lr_last * given["lr"] / task.lr
     return replace(task, **given), told
 
-
-LEAST_PER_RETAKEN = 10  # iterations, at least, for each batch that batch norm's statistics are taken over
 
 Trained = TypeVar("Trained", bound=Iterations)
 

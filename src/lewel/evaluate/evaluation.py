@@ -133,8 +133,23 @@ class _Shared:
 
     def check(self, entry: _Entry) -> None:
         """Raises UserError where there are jobs of another evaluation, before any of this one is done."""
-        first = self._searching(entry)[0] if self.lr_search else self._jobs(entry)[0]
-        _done(first.directory, self._identity(first, entry.subject))
+        first = self._jobs(entry)[0]
+        if not self.lr_search:
+            _done(first.directory, self._identity(first, entry.subject))
+            return
+        for place in self._searching(entry):
+            _done(place.directory, self._identity(place, entry.subject))
+        outcomes = [first._replace(protocol=each) for each in lr_search.outcomes(entry.protocol).values()]
+        faults = [fault for place in outcomes if (fault := self._fault(place, entry)) is not None]
+        if len(faults) == len(outcomes):
+            raise faults[0]
+
+    def _fault(self, place: _Place, entry: _Entry) -> UserError | None:
+        """Why the place cannot be taken for the job."""
+        try:
+            _done(place.directory, self._identity(place, entry.subject))
+        except UserError as error:
+            return error
 
     def result(self, entry: _Entry) -> Result:
         """All seeds of one set of weights, and their results.json."""

@@ -6,6 +6,7 @@ trains for a part of the schedule on the rest of train; the one with the best nu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -40,6 +41,15 @@ def candidates(protocol: Protocol) -> dict[float, Protocol]:
     return {each.lr: replace(protocol, task=scaled(each, task)) for each in found}
 
 
+def outcomes(protocol: Protocol) -> dict[float, Protocol]:
+    """By rate: the protocol where it is chosen."""
+    task, rest = _task(protocol), tuple(each for each in protocol.changes if not each.startswith("lr="))
+    return {
+        rate: replace(protocol, task=scaled(replace(task, lr=rate), task), changes=(*rest, "lr_search", f"lr={rate:g}"))
+        for rate in candidates(protocol)
+    }
+
+
 def held_out(data: Divided[Any], seed: int) -> Divided[Any]:
     """Train without a seeded part of it, and that part in the place of val. Raises UserError for too few images."""
     images = len(data.train)
@@ -62,16 +72,20 @@ def search(
     """
     name, more_is_better = ranked
     tried = dict[float, float | None]()
+    diverged = set[float]()
     for rate, candidate in candidates(protocol).items():
         try:
-            tried[rate] = measured(rate, candidate)[name]
+            value = measured(rate, candidate)[name]
         except DivergenceError:
-            tried[rate] = None
+            value = None
+            diverged.add(rate)
+        tried[rate] = value if value is not None and math.isfinite(value) else None
     finite = {rate: value for rate, value in tried.items() if value is not None}
     if not finite:
-        raise UserError(f"--lr-search: no rate of {', '.join(f'{rate:g}' for rate in tried)} trains; give a lower --lr")
+        rates = ", ".join(f"{rate:g}" for rate in tried)
+        why = "trains; give a lower --lr" if diverged else f"has a {name}: the held out part is too small; give --lr"
+        raise UserError(f"--lr-search: no rate of {rates} {why}")
     chosen = (max if more_is_better else min)(finite, key=lambda rate: finite[rate])
-    task = _task(protocol)
     facts = {
         "by": name,
         "held_out": HELD_OUT,
@@ -79,8 +93,7 @@ def search(
         "tried": {f"{rate:g}": value for rate, value in tried.items()},
         "chosen": chosen,
     }
-    changes = (*(each for each in protocol.changes if not each.startswith("lr=")), "lr_search", f"lr={chosen:g}")
-    return Found(replace(protocol, task=scaled(replace(task, lr=chosen), task), changes=changes), facts)
+    return Found(outcomes(protocol)[chosen], facts)
 
 
 def _task(protocol: Protocol) -> Iterations:

@@ -12,7 +12,7 @@ from lewel.evaluate import breakdown, confusion, curves, tables
 from lewel.evaluate.baselines import baselines
 from lewel.evaluate.dense import gallery
 from lewel.evaluate.remarks import remarks
-from lewel.evaluate.results import LOWER, TITLES, Result, Run
+from lewel.evaluate.results import LOWER, TITLES, Result, Run, rules
 from lewel.visualize import report, template
 from lewel.visualize.chart import number
 
@@ -115,7 +115,7 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Seq
 
 def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
     """The best of a column is marked where several weights stand under one protocol."""
-    comparable = len(found) > 1 and len({result.protocol["digest"] for result in found}) == 1
+    comparable = len(found) > 1 and len({rules(result) for result in found}) == 1
     best = {name: _best(name, found) for name in columns if comparable and name in TITLES}
     return [
         Row(
@@ -146,9 +146,22 @@ def sections(found: Sequence[Result]) -> list[Section]:
     return [
         *(Section(f"Protocol {facts['name']}", _facts(facts)) for facts in protocols.values()),
         *(_weights(result) for result in found),
-        Section(data, _facts(run.data)),
+        Section(data, _facts(_without_lists(run.data)), skipped=_left_out(run.data)),
         Section("Versions", _facts(found[0].runs[0].versions)),
     ]
+
+
+def _left_out(data: Mapping[str, Any]) -> list[Mapping[str, str]]:
+    """Objects and faces of both parts that cannot be used."""
+    return [each for part in ("train", "val") for each in data.get(part, {}).get("left_out", [])]
+
+
+def _without_lists(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data's facts but for those that `_left_out` gives."""
+    return {
+        name: {key: each for key, each in value.items() if key != "left_out"} if isinstance(value, dict) else value
+        for name, value in data.items()
+    }
 
 
 def _weights(result: Result) -> Section:

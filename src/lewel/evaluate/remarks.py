@@ -12,7 +12,7 @@ def remarks(found: Sequence[Result]) -> list[str]:
     """Sentences, those on all rows first; one that is true of several rows names them."""
     each: dict[str, list[str]] = {}
     for result in found:
-        for text in (*_of_training(result), *_of_images(result), *_of_the_fit(result)):
+        for text in (*_of_training(result), *_of_the_search(result), *_of_images(result), *_of_the_fit(result)):
             each.setdefault(text, []).append(result.label)
     return [*_of_all(found), *(f"{', '.join(labels)}: {text}" for text, labels in each.items())]
 
@@ -20,7 +20,7 @@ def remarks(found: Sequence[Result]) -> list[str]:
 def _of_all(found: Sequence[Result]) -> list[str]:
     told = []
     sizes = sorted({str(result.protocol.get("image_size")) for result in found}, key=lambda size: (len(size), size))
-    if len({result.protocol["digest"] for result in found}) > 1:
+    if len({results.rules(result) for result in found}) > 1:
         what = "protocols" if len(sizes) == 1 else f"sizes of image, {' and '.join(sizes)} px"
         told.append(f"The rows are of different {what}: their numbers cannot be compared.")
     if len({results.data_digest(run.data) for r in found for run in r.runs if run.seed == found[0].runs[0].seed}) > 1:
@@ -40,6 +40,16 @@ def _of_training(result: Result) -> list[str]:
     if published is not None and given["bn_images"] != published:
         told.append(f"batch norm's statistics are over {given['bn_images']:,} images, not {published:,} as published.")
     return told
+
+
+def _of_the_search(result: Result) -> list[str]:
+    search = result.runs[0].training.get("lr_search")
+    if search is None:
+        return []
+    tried = ", ".join(
+        f"{rate}: {'none' if value is None else f'{value:.2f}'}" for rate, value in search["tried"].items()
+    )
+    return [f"rate {search['chosen']:g}, by {search['by']} on {search['held_out']:.0%} of train, held out: {tried}."]
 
 
 def _of_images(result: Result) -> list[str]:

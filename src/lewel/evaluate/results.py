@@ -138,6 +138,15 @@ def write(directory: Path, result: Result) -> Path:
     return directory / RESULTS
 
 
+def rules(result: Result) -> str:
+    """Digest of what rows have in common that can be compared: the protocol, but for a rate that was searched."""
+    if "lr_search" not in result.runs[0].training:
+        return result.protocol["digest"]
+    of_the_rate = ("lr", "lr_last", "name", "digest")
+    content = {name: value for name, value in result.protocol.items() if name not in of_the_rate}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def versions() -> dict[str, str]:
     """Of what computes the numbers."""
     found = {"lewel": __version__, "torch": torch.__version__, "torchvision": torchvision.__version__}

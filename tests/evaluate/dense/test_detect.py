@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,25 @@ def test_a_kind_for_each_task_but_maps() -> None:
     from lewel.evaluate.protocols import PROTOCOLS
 
     assert {type(each.task) for each in PROTOCOLS.values()} - kinds.KINDS.keys() == {type(PROTOCOLS["maps"].task)}
+
+
+def test_missing_packages_are_told_before_anything_begins(
+    data: Path, weights: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package, task in (("faster_coco_eval", "detect-voc-c4"), ("pycocotools", "detect-coco-c4")):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            assert little.evaluate(task, weights, data, out) == 2
+        assert "pip install 'lewel[dense]'" in little.told(capsys)
+        assert not out.exists()
+
+
+def test_a_search_does_not_begin_over_other_results(
+    data: Path, weights: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = data / "VOCdevkit"
+    assert little.evaluate("detect-voc-c4", weights, root, out, *FEW) == 0
+    capsys.readouterr()
+    assert little.evaluate("detect-voc-c4", weights, root, out, *FEW, "--lr", 0.007, "--lr-search") == 2
+    assert "is of other protocol; give another --out, or delete it" in little.told(capsys)
+    assert not (out / "lr-search").exists()

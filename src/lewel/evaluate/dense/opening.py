@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -11,10 +11,12 @@ from rich.console import Console
 from lewel.config import Evaluation
 from lewel.data.decode import printable
 from lewel.errors import UserError
+from lewel.evaluate.dense.detection.coco_ap import tools
 from lewel.evaluate.dense.tasks import Detection
 from lewel.evaluate.dense.truth import coco, voc
 from lewel.evaluate.dense.truth.masks import Segmented, open_segmentation
 from lewel.evaluate.dense.truth.objects import Annotations
+from lewel.evaluate.dense.truth.outlines import coco_masks
 from lewel.evaluate.dense.truth.points import Landmarked, check_same_points, open_landmarks
 from lewel.evaluate.parts import Divided
 from lewel.evaluate.protocols import Protocol as Numbers
@@ -36,6 +38,9 @@ def open_objects(options: Evaluation, protocol: Numbers, console: Console) -> di
     task = protocol.task
     assert isinstance(task, Detection)
     _refuse(options, protocol)
+    tools()  # the counting begins after hours: what it needs had better be there
+    if task.masks:
+        coco_masks()
     root = Path(options.data)
     with console.status("reading the objects"):
         if task.data == "coco":
@@ -46,6 +51,7 @@ def open_objects(options: Evaluation, protocol: Numbers, console: Console) -> di
         if not part.counts.any():
             raise UserError(f"--data {printable(root)}: no objects in {part.split}; both parts need some")
     warn((*train.warnings(), *val.warnings()), console)
+    warn(_in_both((each.name for each in train.images), (each.name for each in val.images)), console)
     return by_seed(options, train, val, classes=_same(options, train.classes, val.classes))
 
 
@@ -55,6 +61,7 @@ def open_masks(options: Evaluation, protocol: Numbers, console: Console) -> dict
     root = Path(options.data)
     with console.status("reading the masks"):
         train, val = open_segmentation(root, "train"), open_segmentation(root, "val")
+    warn(_in_both(train.names, val.names), console)
     return by_seed(options, train, val, classes=_same(options, train.classes, val.classes))
 
 
@@ -65,7 +72,7 @@ def open_points(options: Evaluation, protocol: Numbers, console: Console) -> dic
     with console.status("reading the points"):
         train, val = open_landmarks(root, "train"), open_landmarks(root, "val")
     check_same_points(train, val)
-    warn((*train.warnings(), *val.warnings()), console)
+    warn((*train.warnings(), *val.warnings(), *_in_both(train.names, val.names)), console)
     return by_seed(options, train, val, points=train.points.shape[1])
 
 
@@ -95,6 +102,12 @@ def warn(sentences: Iterable[str], console: Console) -> None:
     """Of what is left out or changed."""
     for sentence in sentences:
         console.print(f"warning: {sentence}", highlight=False, markup=False)
+
+
+def _in_both(train: Iterable[str], val: Iterable[str]) -> Iterator[str]:
+    """A sentence on images that are learned from and measured on."""
+    if common := set(train) & set(val):
+        yield f"{len(common)} images are in train and in val: the numbers are too good"
 
 
 def _refuse(options: Evaluation, protocol: Numbers) -> None:

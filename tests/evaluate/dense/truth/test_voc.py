@@ -10,6 +10,7 @@ from PIL import Image
 from torchvision.datasets import VOCDetection
 
 from lewel.data import scenes
+from lewel.data.decode import DecodeError
 from lewel.data.scene_objects import CLASSES
 from lewel.errors import UserError
 from lewel.evaluate.dense.truth import voc
@@ -112,7 +113,7 @@ def test_the_protocols_parts(tmp_path: Path) -> None:
 
 def test_an_image_of_another_size_than_its_boxes(tmp_path: Path) -> None:
     found = opened(put(tmp_path, "train", {"a": xml([DOG], size=(500, 375))}))
-    with pytest.raises(UserError, match="is 20 x 10, its annotations are for 500 x 375"):
+    with pytest.raises(DecodeError, match="it is 20 x 10, its annotations are for 500 x 375"):
         found.images[0].image()
 
 

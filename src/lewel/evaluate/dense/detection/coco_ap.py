@@ -42,7 +42,7 @@ def precision(truth: Annotations, detected: Sequence[Found], of: Literal["boxes"
 
     Raises UserError where faster-coco-eval is missing.
     """
-    coco, evaluation = _tools()
+    coco, evaluation = tools()
     assert len(truth) == len(detected)
     rank = np.argsort(np.argsort([image.name for image in truth.images], kind="stable")).tolist()
     known = {
@@ -63,7 +63,7 @@ def precision(truth: Annotations, detected: Sequence[Found], of: Literal["boxes"
     return Precision(100 * np.where(stats > -1, stats, np.nan), 100 * per_class)
 
 
-def _tools() -> tuple[type[Any], type[Any]]:
+def tools() -> tuple[type[Any], type[Any]]:
     """COCO and COCOeval, which takes the flag `ignore` from the objects: by itself it knows crowds only."""
     try:
         from faster_coco_eval import COCO, COCOeval_faster

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 from PIL import Image
 
-from lewel.data.decode import decode, printable
+from lewel.data.decode import DecodeError, decode
 from lewel.errors import UserError
 from lewel.evaluate.dense.truth.outlines import Outline, rasterised
 from lewel.shapes import Skip
@@ -51,13 +51,11 @@ class Annotated:
         return len(self.labels)
 
     def image(self) -> Image.Image:
-        """RGB. Raises DecodeError, and UserError for an image of another size than its annotations."""
+        """RGB. Raises DecodeError, also for an image of another size than its annotations."""
         image = decode(self.path)
         if image.size != self.size:
-            raise UserError(
-                f"{printable(self.path)} is {image.width} x {image.height}, its annotations are for {self.size[0]} x "
-                f"{self.size[1]}; give images and annotations of one size"
-            )
+            there, told = f"{image.width} x {image.height}", f"{self.size[0]} x {self.size[1]}"
+            raise DecodeError(self.path, f"it is {there}, its annotations are for {told}")
         return image
 
     def masks(self) -> Bool[np.ndarray, "k h w"]:
@@ -115,13 +113,14 @@ class Annotations:
             "crowd": int(self._all("crowd").sum()),
             "difficult": int(self._all("difficult").sum()),
             "skipped": len(self.skipped),
+            "left_out": [skip._asdict() for skip in self.skipped],
             "clipped_boxes": self.clipped,
             "digest": self.digest,
         }
 
     def subset(self, indices: Int64[np.ndarray, " k"]) -> Annotations:
-        """Those images, in that order."""
-        return replace(self, images=tuple(self.images[index] for index in indices))
+        """Those images, in that order. What was left out or cut is told of the whole only."""
+        return replace(self, images=tuple(self.images[index] for index in indices), skipped=(), clipped=0)
 
     def warnings(self) -> Iterator[str]:
         """Sentences for the user, where objects are left out or changed."""

@@ -95,6 +95,7 @@ class Landmarked:
             "normalised_by": normaliser(self.points.shape[1]),
             "subsets": {name: int(members.sum()) for name, members in self.subsets.items()},
             "skipped": len(self.skipped),
+            "left_out": [skip._asdict() for skip in self.skipped],
             "far_outside": len(self.outside),
             "digest": self.digest,
         }
