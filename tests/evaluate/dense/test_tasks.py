@@ -64,6 +64,13 @@ def test_numbers_are_those_of_the_sources(name: str) -> None:
     assert protocol.image_size == SIZES.get(name, 800)
 
 
+@pytest.mark.parametrize("name", NUMBERS)
+def test_no_number_hides_what_a_protocol_is(name: str) -> None:
+    """In results.json numbers stand beside the protocol's own name and source."""
+    facts = PROTOCOLS[name].facts()
+    assert (facts["name"], facts["base"], facts["source"]) == (name, name, PROTOCOLS[name].source)
+
+
 @pytest.mark.parametrize(("data", "least"), [("voc", 480), ("coco", 640)])
 def test_shorter_sides_of_training(data: str, least: int) -> None:
     """At 800 pixels, every 32; the longer side at most 1333."""
