@@ -11,6 +11,7 @@ from lewel.evaluate.dense.tasks import Detection
 from lewel.evaluate.protocols import PROTOCOLS
 from lewel.model.encoder import Encoder
 
+
 def block(wide: int, narrow: int, came_with: int) -> int:
     """1x1, 3x3, 1x1, each with a norm; 1x1 and norm beside them where the width changes."""
     main = came_with * narrow + 9 * narrow * narrow + narrow * wide + 2 * (narrow + narrow + wide)
