@@ -98,7 +98,7 @@ _COCO_C4 = replace(
 )
 _COCO_FPN = replace(_COCO_C4, model="fpn", extra_norm=False)
 _FCN8 = Segmentation(
-    lr=0.01, batch_size=16, iterations=20_000, weight_decay=5e-4, lr_last=1e-4, model="fcn8", base=(4.0, 1.0)
+    lr=0.01, batch_size=16, iterations=20_000, weight_decay=5e-4, lr_last=1e-4, model="fcn8", frame=(4.0, 1.0)
 )
 _FCN16 = Segmentation(
     lr=0.003,
@@ -107,7 +107,7 @@ _FCN16 = Segmentation(
     milestones=(21_000, 27_000),
     weight_decay=1e-4,
     model="fcn16",
-    base=(4.0, 1.0),
+    frame=(4.0, 1.0),
     most_of_one=1.0,
     photometric=False,
     align_corners=True,

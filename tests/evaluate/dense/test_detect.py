@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -174,3 +175,25 @@ def test_a_search_does_not_begin_over_other_results(
     assert little.evaluate("detect-voc-c4", weights, root, out, *FEW, "--lr", 0.007, "--lr-search") == 2
     assert "is of other protocol; give another --out, or delete it" in little.told(capsys)
     assert not (out / "lr-search").exists()
+
+
+@pytest.mark.parametrize("task", ["detect-voc-c4", "detect-coco-c4", "detect-coco-fpn"])
+def test_images_without_objects_train(task: str, data: Path, weights: Path, out: Path, tmp_path: Path) -> None:
+    """Three of four, so that one of the two batches has none at all; and one of those that are tested."""
+    root = shutil.copytree(data, tmp_path / "scenes")
+    empty = {"train": {1, 2, 4}, "val": {2}}
+    for split, numbers in empty.items():
+        path = root / "annotations" / f"instances_{split}.json"
+        content = json.loads(path.read_text())
+        content["annotations"] = [each for each in content["annotations"] if each["image_id"] not in numbers]
+        path.write_text(json.dumps(content))
+        for number in numbers:
+            path = root / scenes.VOC / "Annotations" / f"{split}_{number:06}.xml"
+            path.write_text(re.sub(r"<object>[\s\S]*?</object>", "", path.read_text()))
+    assert little.evaluate(task, weights, root, out, *FEW) == 0
+    result = little.read(out / "results.json")
+    assert result["data"]["train"]["without_objects"] == 3 and result["data"]["val"]["without_objects"] == 1
+    assert result["seeds"][0]["images_of_val"] == 3
+    rows = [json.loads(line) for line in (out / "seed-0" / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert len(losses) == 2 and np.isfinite(losses).all()

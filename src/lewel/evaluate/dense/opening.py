@@ -61,6 +61,11 @@ def open_masks(options: Evaluation, protocol: Numbers, console: Console) -> dict
     root = Path(options.data)
     with console.status("reading the masks"):
         train, val = open_segmentation(root, "train"), open_segmentation(root, "val")
+    for part in (train, val):
+        if not part.pixels[:-1].any():
+            raise UserError(
+                f"--data {printable(root)}: all pixels of {part.split}'s masks are 255, which is not counted"
+            )
     warn(_in_both(train.names, val.names), console)
     return by_seed(options, train, val, classes=_same(options, train.classes, val.classes))
 

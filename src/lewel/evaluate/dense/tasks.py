@@ -87,14 +87,14 @@ class Segmentation(Iterations):
 
     model: "fcn8": output stride 8, res5 joined to the head's output, auxiliary head on res4 (mmsegmentation's FCN-D8);
     "fcn16": output stride 16, dilated head, no auxiliary one (MoCo).
-    base: longer side and shorter side that images fit into, as multiples of the image size; scales: drawn, times base.
+    frame: longer side and shorter side that images fit into, as multiples of the image size; scales: drawn, times frame.
     most_of_one: share of a crop that one class may have, else another is drawn, ten times at most.
     photometric: brightness, contrast, saturation and hue are drawn too.
     align_corners: how the head's output is made larger.
     """
 
     model: Literal["fcn8", "fcn16"]
-    base: tuple[float, float]
+    frame: tuple[float, float]
     scales: tuple[float, float] = (0.5, 2.0)
     most_of_one: float = 0.75
     photometric: bool = True

@@ -8,12 +8,8 @@ from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights
 
 from lewel.evaluate.dense.detection.model import build
 from lewel.evaluate.dense.tasks import Detection
+from lewel.evaluate.protocols import PROTOCOLS
 from lewel.model.encoder import Encoder
-
-NUMBERS = {"lr": 0.02, "batch_size": 16, "iterations": 24_000, "weight_decay": 1e-4}
-VOC_C4 = Detection(**NUMBERS, data="voc", model="c4", masks=False, extra_norm=True)
-COCO_C4 = Detection(**NUMBERS, data="coco", model="c4", masks=True)
-COCO_FPN = Detection(**NUMBERS, data="coco", model="fpn", masks=True)
 
 
 def block(wide: int, narrow: int, came_with: int) -> int:
@@ -40,7 +36,9 @@ def count(module: nn.Module | None) -> int:
     return sum(parameter.numel() for parameter in module.parameters()) if module is not None else 0
 
 
-def made(task: Detection, classes: int) -> nn.Module:
+def made(protocol: str, classes: int) -> nn.Module:
+    task = PROTOCOLS[protocol].task
+    assert isinstance(task, Detection)
     with torch.device("meta"):
         return build(Encoder("resnet50"), task, classes)
 
@@ -61,7 +59,7 @@ def test_resnet50_has_its_published_parameters() -> None:
 
 
 def test_voc_c4() -> None:
-    model = made(VOC_C4, 20)
+    model = made("detect-voc-c4", 20)
     assert by_stage(model) == RESNET50
     assert by_part(model) == {
         "proposals": 9 * 1024 * 1024 + 1024 + 1024 * 15 + 15 + 1024 * 60 + 60,
@@ -72,17 +70,18 @@ def test_voc_c4() -> None:
 
 
 def test_coco_c4_with_masks() -> None:
-    model = made(COCO_C4, 80)
+    model = made("detect-coco-c4", 80)
     assert by_stage(model) == RESNET50
     assert by_part(model) == {
         "proposals": 9 * 1024 * 1024 + 1024 + 1024 * 15 + 15 + 1024 * 60 + 60,
+        "extra_norm": 2 * 2048,
         "predictor": 2048 * 81 + 81 + 2048 * 320 + 320,
         "mask_head": 2 * 2 * 2048 * 256 + 256 + 256 * 80 + 80,
     }
 
 
 def test_coco_fpn_with_masks() -> None:
-    model = made(COCO_FPN, 80)
+    model = made("detect-coco-fpn", 80)
     four = 4 * (9 * 256 * 256 + 2 * 256)  # convolutions without bias, each with a norm
     assert by_stage(model) == RESNET50
     assert by_part(model) == {
@@ -97,4 +96,4 @@ def test_coco_fpn_with_masks() -> None:
 def test_fpn_is_what_torchvision_publishes_but_for_what_differs() -> None:
     """Its second version: one convolution more in the RPN, 91 classes with background, which has a box and a mask."""
     more = 9 * 256 * 256 + 256 + (91 - 81) * 1025 + 4 * (91 - 80) * 1025 + (91 - 80) * 257
-    assert MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1.meta["num_params"] == count(made(COCO_FPN, 80)) + more
+    assert MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1.meta["num_params"] == count(made("detect-coco-fpn", 80)) + more

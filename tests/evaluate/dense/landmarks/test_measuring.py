@@ -10,13 +10,13 @@ import little
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from dotted import K, faces
 from torch import nn
 
 from lewel import config
 from lewel.errors import UserError
 from lewel.evaluate import predictions
-from lewel.evaluate.dense import fitting
+from lewel.evaluate.dense import fitting, gallery
 from lewel.evaluate.dense.fitting import Measured
 from lewel.evaluate.dense.landmarks import metrics
 from lewel.evaluate.dense.landmarks.cases import cases
@@ -27,28 +27,12 @@ from lewel.evaluate.dense.landmarks.task import evaluate
 from lewel.evaluate.dense.landmarks.views import ChangedView
 from lewel.evaluate.dense.loading import Stream, Training, batches
 from lewel.evaluate.dense.tasks import Landmarks
-from lewel.evaluate.dense.truth import pts
 from lewel.evaluate.dense.truth.points import Landmarked, open_landmarks
 from lewel.evaluate.job import Job
 from lewel.evaluate.parts import Divided
 
 TASK = Landmarks(lr=1e-3, batch_size=4, iterations=60, weight_decay=0)
 DATA = config.Data(little.SIZE, (), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-SIDE, K = 90, 4
-
-
-def dotted(root: Path, n: int, folder: str = "test/a", seed: int = 0) -> None:
-    """Four dots in four colours on grey."""
-    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]], np.uint8)
-    rng = np.random.default_rng(seed)
-    (root / folder).mkdir(parents=True, exist_ok=True)
-    for number in range(n):
-        pixels = np.full((SIDE, SIDE, 3), 90, np.uint8)
-        centres = np.array([[25, 25], [65, 25], [25, 65], [65, 65]]) + rng.integers(-12, 13, (K, 2))
-        for (x, y), colour in zip(centres, colours, strict=True):
-            pixels[y - 4 : y + 5, x - 4 : x + 5] = colour
-        Image.fromarray(pixels).save(root / folder / f"{number}.png")
-        (root / folder / f"{number}.pts").write_text(pts.text(centres + 0.5))
 
 
 class Knows(Regressor):
@@ -80,8 +64,8 @@ def measured(val: Landmarked, directory: Path, away: float = 0.0, workers: int =
 
 
 def test_perfect_points_score_zero_in_every_subset(tmp_path: Path) -> None:
-    dotted(tmp_path, 5)
-    dotted(tmp_path, 3, "test/b", seed=1)
+    faces(tmp_path, 5)
+    faces(tmp_path, 3, "test/b", seed=1)
     val = open_landmarks(tmp_path, "val")
     numbers, arrays = measured(val, tmp_path / "job", workers=1)
     expected = {"NME": 0, "failure_rate": 0, "AUC": 100, "NME_a": 0, "NME_b": 0}
@@ -92,7 +76,7 @@ def test_perfect_points_score_zero_in_every_subset(tmp_path: Path) -> None:
 
 def test_predictions_are_in_the_images_own_pixels(tmp_path: Path) -> None:
     """One pixel of the crop, along x and y, is so many of the image."""
-    dotted(tmp_path, 4)
+    faces(tmp_path, 4)
     val = open_landmarks(tmp_path, "val")
     numbers, arrays = measured(val, tmp_path / "job", away=1.0)
     boxes = val.points.max(axis=1) - val.points.min(axis=1)
@@ -104,7 +88,7 @@ def test_predictions_are_in_the_images_own_pixels(tmp_path: Path) -> None:
 
 
 def test_images_that_cannot_be_read_are_left_out_and_told(tmp_path: Path) -> None:
-    dotted(tmp_path, 3)
+    faces(tmp_path, 3)
     val = open_landmarks(tmp_path, "val")
     (tmp_path / "test/a/1.png").write_bytes((tmp_path / "test/a/1.png").read_bytes()[:200])
     job = given(val, tmp_path / "job")
@@ -119,7 +103,7 @@ def test_images_that_cannot_be_read_are_left_out_and_told(tmp_path: Path) -> Non
 
 def test_the_worst_come_first(tmp_path: Path) -> None:
     """Those without a number before all others; a file that is gone is left out."""
-    dotted(tmp_path, 5)
+    faces(tmp_path, 5)
     val = open_landmarks(tmp_path, "val")
     (tmp_path / "test/a/4.png").unlink()
     errors = np.array([0.1, np.nan, 0.3, 0.1, 0.2])
@@ -133,7 +117,7 @@ def test_the_worst_come_first(tmp_path: Path) -> None:
 
 def test_faces_are_learned_by_heart(tmp_path: Path) -> None:
     """From nothing, in sixty steps: batch norm's running statistics lag far behind, and are taken anew."""
-    dotted(tmp_path, 4)
+    faces(tmp_path, 4)
     still = replace(TASK, rotation=0, scale=0, shift=0, flip=0, gray=0, gamma=0, blur=0, occlusion=0, precise_bn=4)
     val = open_landmarks(tmp_path, "val")
     job = little.job(still, little.subject(little.encoder()), Divided(val, val, {}), tmp_path / "job")
@@ -146,7 +130,7 @@ def test_faces_are_learned_by_heart(tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path) -> None:
     """From files to results.json; the same command again trains nothing."""
     for folder, seed in (("train", 0), ("test/common", 1), ("test/challenging", 2)):
-        dotted(tmp_path / "faces", 3, folder, seed)
+        faces(tmp_path / "faces", 3, folder, seed)
     weights, out = little.encoder_file(tmp_path / "encoder.safetensors"), tmp_path / "out"
     short = ("--iterations", 4, "--batch-size", 2, "--image-size", 32)
     assert little.evaluate("landmarks", weights, tmp_path / "faces", out, *short) == 0
@@ -155,13 +139,17 @@ def test_the_command(tmp_path: Path) -> None:
     assert content["data"]["val"]["subsets"] == {"full": 6, "challenging": 3, "common": 3}
     assert content["data"]["val"]["normalised_by"] == "diagonal of the points' box" and content["data"]["points"] == K
     assert content["protocol"]["lr"] == pytest.approx(1e-3 * 2 / 32)
+    shown = gallery.read(out / "seed-0")
+    assert len(shown) == 6 and {each.name.split("/")[1] for each in shown} == {"common", "challenging"}
+    page = (out / "page.html").read_text()
+    assert "Predictions, the worst first" in page and shown[0].score in page
     before = (out / "seed-0" / predictions.NAME).read_bytes()
     assert little.evaluate("landmarks", weights, tmp_path / "faces", out, *short) == 0
     assert (out / "seed-0" / predictions.NAME).read_bytes() == before
 
 
 def test_a_stopped_training_ends_with_the_same_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dotted(tmp_path, 4)
+    faces(tmp_path, 4)
     val, task = open_landmarks(tmp_path, "val"), replace(TASK, iterations=6, evaluations=1)
     monkeypatch.setattr(fitting, "SAVE_EVERY", 3)
 
@@ -184,7 +172,7 @@ def test_a_stopped_training_ends_with_the_same_points(tmp_path: Path, monkeypatc
 
 
 def test_batches_of_training_do_not_depend_on_workers(tmp_path: Path) -> None:
-    dotted(tmp_path, 6)
+    faces(tmp_path, 6)
     views = Training(open_landmarks(tmp_path, "val"), ChangedView(TASK, 32), 4, 7)
     here, there = (list(batches(views, Stream(6, 4, 3, 7), workers, DATA, torch.device("cpu"))) for workers in (0, 2))
     for one, other in zip(here, there, strict=True):

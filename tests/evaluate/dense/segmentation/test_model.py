@@ -14,7 +14,7 @@ from lewel.evaluate.dense.segmentation.model import AUXILIARY, FCN, Classes, Hea
 from lewel.evaluate.dense.tasks import Segmentation
 from lewel.model.encoder import Encoder
 
-TASK = Segmentation(lr=0.01, batch_size=4, iterations=60, weight_decay=5e-4, model="fcn8", base=(4.0, 1.0))
+TASK = Segmentation(lr=0.01, batch_size=4, iterations=60, weight_decay=5e-4, model="fcn8", frame=(4.0, 1.0))
 MOCO = replace(TASK, model="fcn16", align_corners=True)
 
 

@@ -28,7 +28,7 @@ from lewel.evaluate.parts import Divided
 from lewel.model.encoder import Encoder
 
 TASK = Segmentation(
-    lr=0.01, batch_size=2, iterations=4, weight_decay=5e-4, evaluations=2, model="fcn8", base=(4.0, 1.0)
+    lr=0.01, batch_size=2, iterations=4, weight_decay=5e-4, evaluations=2, model="fcn8", frame=(4.0, 1.0)
 )
 
 

@@ -14,7 +14,7 @@ from lewel.evaluate.dense.segmentation import photometric
 from lewel.evaluate.dense.segmentation.views import CropView, WholeView, corner, fitted
 from lewel.evaluate.dense.tasks import Segmentation
 
-TASK = Segmentation(lr=0.01, batch_size=4, iterations=60, weight_decay=5e-4, model="fcn8", base=(4.0, 1.0))
+TASK = Segmentation(lr=0.01, batch_size=4, iterations=60, weight_decay=5e-4, model="fcn8", frame=(4.0, 1.0))
 PLAIN = replace(TASK, photometric=False, most_of_one=1.0)
 
 
@@ -44,7 +44,7 @@ def test_sizes_are_mmsegmentations(size: tuple[int, int], scale: float, wanted: 
 
 
 def test_the_base_follows_the_image_size() -> None:
-    assert fitted((500, 375), 128, TASK.base) == (171, 128)
+    assert fitted((500, 375), 128, TASK.frame) == (171, 128)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -25,9 +25,9 @@ TRIES = 10  # draws of a crop that are looked at; the one after them is taken un
 Raw = tuple[Image.Image, np.ndarray]  # RGB; (h, w) uint8
 
 
-def fitted(size: tuple[int, int], side: int, base: tuple[float, float], scale: float = 1.0) -> tuple[int, int]:
-    """Width and height of an image of this width and height, as large as fits into the task's base times scale."""
-    longest, shortest = (int(each * side * scale) for each in base)
+def fitted(size: tuple[int, int], side: int, frame: tuple[float, float], scale: float = 1.0) -> tuple[int, int]:
+    """Width and height of an image of this width and height, as large as fits into the frame times scale."""
+    longest, shortest = (int(each * side * scale) for each in frame)
     factor = min(longest / max(size), shortest / min(size))
     width, height = (max(int(each * factor + 0.5), 1) for each in size)
     return width, height
@@ -42,7 +42,7 @@ class CropView:
 
     def __call__(self, raw: Raw, random: np.random.Generator) -> Example:
         image, mask = raw
-        size = fitted(image.size, self.side, self.task.base, random.uniform(*self.task.scales))
+        size = fitted(image.size, self.side, self.task.frame, random.uniform(*self.task.scales))
         classes = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
         top, left = corner(classes, self.side, self.task.most_of_one, random)
         window = (slice(top, top + self.side), slice(left, left + self.side))
@@ -59,14 +59,14 @@ class CropView:
 
 @dataclass(frozen=True)
 class WholeView:
-    """The whole image, resized to the task's base; the mask as it is."""
+    """The whole image, resized to the frame; the mask as it is."""
 
     task: Segmentation
     side: int
 
     def __call__(self, raw: Raw, random: np.random.Generator) -> Example:
         image, mask = raw
-        resized = image.resize(fitted(image.size, self.side, self.task.base), Image.Resampling.BILINEAR)
+        resized = image.resize(fitted(image.size, self.side, self.task.frame), Image.Resampling.BILINEAR)
         return Example(_tensor(np.asarray(resized)), Classes(torch.from_numpy(mask.copy())))
 
 
