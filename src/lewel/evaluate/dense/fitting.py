@@ -44,7 +44,7 @@ def fit(
     kinds: (n,) of the images of train, such as wide or high; those of a batch are of one kind.
     measure: the numbers of val and the arrays to keep; before it, batch norm's statistics are taken anew.
     """
-    task = _task(job)
+    task = job.protocol.task_as(Iterations)
     place(module, job.precision.device)
     images = len(job.data.train)
     stream = Stream(images, task.batch_size, task.iterations, job.seed, kinds=kinds)
@@ -161,12 +161,6 @@ def _batches(job: Job[Any], views: Training | Testing, orders: Iterable[Any]) ->
 
 def _progress(job: Job[Any], images: int) -> Progress:
     return Progress(images, console=job.console, unit="image of val")
-
-
-def _task(job: Job[Any]) -> Iterations:
-    task = job.protocol.task
-    assert isinstance(task, Iterations)
-    return task
 
 
 def _on(value: Any, device: torch.device) -> Any:
