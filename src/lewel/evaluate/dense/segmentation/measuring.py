@@ -51,4 +51,4 @@ def predicted(job: Job[Segmented], module: FCN, images: Segmented) -> Iterator[P
     for batch, found in fitting.predicted(job, module, views):
         for index, target, scores in zip(batch.indices.tolist(), batch.targets, found, strict=True):
             size = (target.values.shape[0], target.values.shape[1])
-            yield Predicted(index, target.values, module.classes_at(scores, size).cpu())
+            yield Predicted(index, target.values.cpu(), module.classes_at(scores, size).cpu())
