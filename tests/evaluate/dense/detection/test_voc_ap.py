@@ -23,11 +23,11 @@ def image(boxes: list, labels: list[int] | None = None, difficult: list[bool] | 
     flags = np.array(difficult or [False] * len(rows), bool)
     numbers = np.array(labels or [0] * len(rows), np.int64)
     none = np.zeros(len(rows), bool)
-    return Annotated("a", Path(), (100, 100), rows, numbers, none, flags, none, np.ones(len(rows)))
+    return Annotated("a", Path(), (100, 100), rows, numbers, none, flags, np.ones(len(rows)))
 
 
 def annotations(images: list[Annotated], classes: int = 1) -> Annotations:
-    return Annotations("", "val", tuple("abcdef"[:classes]), tuple(range(classes)), tuple(images), (), 0)
+    return Annotations("", "val", tuple("abcdef"[:classes]), tuple(images), (), 0)
 
 
 def detections(boxes: list, scores: list[float], labels: list[int] | None = None) -> Found:
