@@ -37,11 +37,17 @@ def evaluate(job: Job[Annotations]) -> Values:
     module = detector(job)
     images = Photographs(train)
     views = Training(images, TrainView.of(task, job.image_size), task.batch_size, job.seed)
-    fit = fitting.fit(job, module, views, lambda: _measured(job, module), "AP", images.kinds)
-    _, arrays = training.run(job, fit)
+    measured = dict[str, Any]()  # last; nothing where a job that had ended begins again
+
+    def measure() -> fitting.Measured:
+        each, seen = detected(job, module)
+        measured.update(numbers(task, val.subset(seen), each))
+        return {name: value for name, value in measured.items() if isinstance(value, float)}, as_arrays(each, seen)
+
+    _, arrays = training.run(job, fitting.fit(job, module, views, measure, "AP", images.kinds))
     seen, each = val.subset(arrays["images"]), from_arrays(arrays, task.masks)
     gallery.write(job.directory, cases(seen, each, gallery.WORST))
-    yield from numbers(task, seen, each).items()
+    yield from (measured or numbers(task, seen, each)).items()
 
 
 def fits(encoder: Encoder, protocol: Protocol) -> None:
@@ -113,9 +119,3 @@ def from_arrays(arrays: Mapping[str, np.ndarray], masks: bool) -> list[Found]:
     ]
     of_images = [tuple(runs[start:end]) for start, end in pairwise([0, *ends.tolist()])]
     return [Found(*each) for each in zip(*parts, of_images, strict=True)]
-
-
-def _measured(job: Job[Annotations], module: Detector) -> fitting.Measured:
-    each, seen = detected(job, module)
-    found = numbers(job.protocol.task_as(Detection), job.data.val.subset(seen), each)
-    return {name: value for name, value in found.items() if isinstance(value, float)}, as_arrays(each, seen)
