@@ -143,6 +143,14 @@ def test_the_best_is_marked_where_rows_can_be_compared(tmp_path: Path) -> None:
     assert len(read.of("span", "best")) == 2 and "different protocols" not in read.text
 
 
+def test_the_least_error_is_the_best(tmp_path: Path) -> None:
+    found = [a_result("one", NME_common=4.0, AUC=30.0), a_result("two", NME_common=3.0, AUC=40.0)]
+    assert [[cell.best for cell in row.cells] for row in page.rows(found, ["NME_common", "AUC"])] == [
+        [False, False],
+        [True, True],
+    ]
+
+
 def test_what_guessing_gives(tmp_path: Path) -> None:
     """Of three classes with 4, 8 and 0 images: chance 1/3; always the second 8/12."""
     read = written(tmp_path, a_result(**of_classes(top1=5 / 12, top5=100.0, mean_per_class=50.0)))

@@ -123,3 +123,18 @@ def test_the_datas_digest_is_of_its_parts_wherever_they_lie() -> None:
     expected = hashlib.sha256(b'{"train": "t", "val": "v"}').hexdigest()
     assert results.data_digest(facts) == results.data_digest({**facts, "data": "/b"}) == expected
     assert results.data_digest({**facts, "subset": {"digest": "s"}}) != expected
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "percent", "lower"),
+    [
+        ("NME_common", "NME, common", True, True),
+        ("NME", "NME", True, True),
+        ("failure_rate", "failures", True, True),
+        ("AUC", "AUC", True, False),
+        ("AP50_mask", "AP50, masks", True, False),
+        ("k", "k", False, False),
+    ],
+)
+def test_what_metrics_are_called_and_which_way_is_better(name: str, told: str, percent: bool, lower: bool) -> None:
+    assert (results.title(name), results.is_percent(name), results.is_better_lower(name)) == (told, percent, lower)

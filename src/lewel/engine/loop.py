@@ -211,14 +211,14 @@ class _Worker:
         return _Result(loss, norm, outs, images, accepted, not loss_bad, counts, stopping)
 
     def _gradients(self, batch: Any) -> tuple[Tensor, list[dict[str, Any]], int]:
-        inputs = _map(self._move, self.to_inputs(batch))
+        inputs = mapped(self._move, self.to_inputs(batch))
         images = len(_first_tensor(inputs))
         if images % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate} must divide the {images} images of a process's batch")
         size = images // self.accumulate
         pieces = [inputs]  # of one piece nothing is cut, as not every tensor need have a row an image
         if self.accumulate > 1:
-            pieces = [_map(lambda t, at=i * size: t[at : at + size], inputs) for i in range(self.accumulate)]
+            pieces = [mapped(lambda t, at=i * size: t[at : at + size], inputs) for i in range(self.accumulate)]
         losses, outs = [], []
         for number, piece in enumerate(pieces):
             loss, out = self._backward(piece, last=number == self.accumulate - 1)
@@ -265,7 +265,7 @@ class _Worker:
 
     def _cause(self, batch: Any, lr: float, result: _Result) -> str:
         finite: list[Tensor] = []
-        _map(lambda t: finite.append(t.isfinite().all()) or t, self.to_inputs(batch))
+        mapped(lambda t: finite.append(t.isfinite().all()) or t, self.to_inputs(batch))
         bad_input = parallel.all_reduce_(torch.tensor([not all(bool(f) for f in finite)], dtype=torch.float32), "max")
         if bad_input.item():
             return "Likely cause: the images themselves are not finite; check the mean and std they are normalised with"
@@ -296,12 +296,12 @@ def _copy(to: list[Tensor], source: list[Tensor]) -> None:
         torch._foreach_copy_(to, source)
 
 
-def _map(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply `change` to every tensor in nested (named) tuples; leave anything else."""
-    if isinstance(value, Tensor):
+def mapped(change: Callable[[Any], Any], value: Any, kind: type = Tensor) -> Any:
+    """Apply `change` to everything of this kind in nested (named) tuples; leave anything else."""
+    if isinstance(value, kind):
         return change(value)
     if isinstance(value, tuple):
-        parts = [_map(change, part) for part in value]
+        parts = [mapped(change, part, kind) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return value
 

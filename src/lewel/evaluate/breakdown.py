@@ -15,7 +15,6 @@ KINDS = {  # of a task's parts, and what is told of each
     "per_attribute": ("attribute", "Accuracy"),
     "per_class_AP": ("class", "AP"),
     "per_class_IoU": ("class", "IoU"),
-    "per_subset_NME": ("subset", "NME"),
 }
 
 
@@ -53,7 +52,7 @@ class Grid(NamedTuple):
 
 
 def parts(results: Sequence[Result]) -> Parts | None:
-    """All classes, attributes or subsets, sorted by their mean over the weights; those without a number come last."""
+    """All classes or attributes, sorted by their mean over the weights; those without a number come last."""
     kind = next((kind for kind in KINDS if any(kind in result.metrics for result in results)), None)
     if kind is None:
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lewel.engine import record
-from lewel.evaluate.results import TITLES, Result
+from lewel.evaluate.results import Result, title
 from lewel.visualize.chart import Chart, Series, repeated
 
 POINTS = 50  # of a curve of the loss
@@ -28,7 +28,7 @@ def charts(directories: Mapping[str, Path], results: Sequence[Result]) -> list[C
     each = ", a line for each seed" if any(len(result.runs) > 1 for result in results) else ""
     drawn = [
         repeated(
-            TITLES[name],
+            title(name),
             f"per cent of val{each}",
             {label: [_values(r, name) for r in of] for label, of in rows.items()},
         )

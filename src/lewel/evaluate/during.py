@@ -96,8 +96,7 @@ def measure(
 
 
 def _knn(rows: _Rows) -> Measured:
-    task = get_protocol(KNN).task
-    assert isinstance(task, Knn)
+    task = get_protocol(KNN).task_as(Knn)
     scores = knn.votes(rows.keys, rows.key_labels, rows.queries, rows.classes, task.k, task.temperature)
     told = f"k = {task.k}, T = {task.temperature:g}, {_counts(len(rows.keys), rows)}"
     return Measured("knn", rows.top1(scores), told)

@@ -60,8 +60,7 @@ class Classifier(nn.Module):
 
 def evaluate(job: Job) -> Values:
     """Top-1 and top-5, or the mean accuracy over attributes, of the best evaluation, as published; and of the last."""
-    task, train, val = job.protocol.task, job.data.train, job.data.val
-    assert isinstance(task, Finetune)
+    task, train, val = job.protocol.task_as(Finetune), job.data.train, job.data.val
     torch.manual_seed(job.seed)
     module = classifier(job, task, len(train.names))
     place(module, job.precision.device)
@@ -101,9 +100,9 @@ def evaluate(job: Job) -> Values:
 
 def classifier(job: Job, task: Finetune, outputs: int) -> Classifier:
     """A copy of the encoder with a new head."""
-    assert job.subject.encoder is not None and job.protocol.image_size is not None
+    assert job.subject.encoder is not None
     encoder = deepcopy(job.subject.encoder).requires_grad_(True)
-    encoder.freeze_unused(job.protocol.image_size)
+    encoder.freeze_unused(job.image_size)
     head = make_head(job.subject.width, outputs, task)
     module = batchnorm.convert(Classifier(encoder, head, task.multilabel), training.bn_groups(task))
     assert isinstance(module, Classifier)
@@ -136,8 +135,7 @@ def optimizer(module: Classifier, task: Finetune) -> torch.optim.Optimizer:
 
 
 def _batches(job: Job, part: Labelled, order: Epochs | EvaluationOrder, augmented: bool) -> Generator[Batch]:
-    task = job.protocol.task
-    assert isinstance(task, Finetune)
+    task = job.protocol.task_as(Finetune)
     data = job.numbers(CROPS)
     face = task.views == "face"
     views: Views

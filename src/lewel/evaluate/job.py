@@ -40,11 +40,15 @@ class Job(Generic[Part]):
     skipped: list[Skip]
     known: FeatureCache
 
+    @property
+    def image_size(self) -> int:
+        """Pixels a side: the protocol has it once the weights are known."""
+        assert self.protocol.image_size is not None
+        return self.protocol.image_size
+
     def numbers(self, *views: config.View) -> config.Data:
         """Size and normalisation of the images, with the views of training where there are some."""
-        size = self.protocol.image_size
-        assert size is not None
-        return config.Data(size, views, self.subject.mean, self.subject.std)
+        return config.Data(self.image_size, views, self.subject.mean, self.subject.std)
 
     def features(self, part: Labelled) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"]]:
         """The pooled features of a part's central views, and which images they are of."""

@@ -41,8 +41,7 @@ class Nearest(NamedTuple):
 
 def evaluate(job: Job) -> Values:
     """Top-1 and top-5 of val, the keys being all images of train."""
-    task, train, val = job.protocol.task, job.data.train, job.data.val
-    assert isinstance(task, Knn)
+    task, train, val = job.protocol.task_as(Knn), job.data.train, job.data.val
     keys, of_keys = job.features(train)
     queries, of_queries = job.features(val)
     key_labels, labels = train.labels_of(of_keys), val.labels_of(of_queries)

@@ -66,8 +66,7 @@ class Classifiers(nn.Module):
 
 def evaluate(job: Job) -> Values:
     """The protocol's own classifier at its best evaluation, as published, and beside it the best of the grid on val."""
-    task, train, val = job.protocol.task, job.data.train, job.data.val
-    assert isinstance(task, Linear)
+    task, train, val = job.protocol.task_as(Linear), job.data.train, job.data.val
     device, settings = job.precision.device, grid(task)
     rows, seen = job.features(val)
     truth = val.labels_of(seen)

@@ -12,7 +12,7 @@ from lewel.evaluate import breakdown, confusion, curves, tables
 from lewel.evaluate.baselines import baselines
 from lewel.evaluate.dense import gallery
 from lewel.evaluate.remarks import remarks
-from lewel.evaluate.results import LOWER, TITLES, Result, Run, rules
+from lewel.evaluate.results import Result, Run, is_better_lower, is_percent, rules, title
 from lewel.visualize import report, template
 from lewel.visualize.chart import number
 
@@ -93,7 +93,7 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Seq
         data=str(data.get("data", "")),
         counts=_counts(data),
         colours={result.label: place for place, result in enumerate(found)},
-        columns=[(TITLES.get(name, name), NOTES.get(name, "")) for name in columns],
+        columns=[(title(name), NOTES.get(name, "")) for name in columns],
         rows=rows(found, columns),
         baselines=[
             (name, [_percent(values.get(column)) for column in columns])
@@ -116,7 +116,7 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Seq
 def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
     """The best of a column is marked where several weights stand under one protocol."""
     comparable = len(found) > 1 and len({rules(result) for result in found}) == 1
-    best = {name: _best(name, found) for name in columns if comparable and name in TITLES}
+    best = {name: _best(name, found) for name in columns if comparable and is_percent(name)}
     return [
         Row(
             result.label,
@@ -135,7 +135,7 @@ def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
 
 def _best(name: str, found: Sequence[Result]) -> float | None:
     known = [result.numbers()[name] for result in found if name in result.numbers()]
-    return (min if name in LOWER else max)(known, default=None)
+    return (min if is_better_lower(name) else max)(known, default=None)
 
 
 def sections(found: Sequence[Result]) -> list[Section]:

@@ -32,12 +32,13 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lewel.evaluate.dense.tasks import Detection, Landmarks, Maps, Segmentation
 from lewel.evaluate.tasks import Finetune, Knn, Linear, LinearFast
 
 Task = Knn | LinearFast | Linear | Finetune | Maps | Detection | Segmentation | Landmarks
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Protocol:
     @property
     def name(self) -> str:
         return f"{self.base}[{','.join(self.changes)}]" if self.changes else self.base
+
+    def task_as(self, kind: type[Kind]) -> Kind:
+        """The task, which is of this kind."""
+        assert isinstance(self.task, kind)
+        return self.task
 
     def facts(self) -> dict[str, Any]:
         """For results.json: every number, and their digest."""

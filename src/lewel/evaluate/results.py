@@ -22,7 +22,7 @@ from lewel.engine import files
 from lewel.version import __version__
 
 RESULTS = "results.json"
-TITLES = {  # of what is in per cent
+_TITLES = {  # of what is in per cent
     "top1": "top-1",
     "top5": "top-5",
     "mean_per_class": "mean of classes",
@@ -44,7 +44,7 @@ TITLES = {  # of what is in per cent
     "failure_rate": "failures",
     "AUC": "AUC",
 }
-LOWER = ("NME", "failure_rate")  # of them, better the lower they are
+_OF_SUBSET = "NME_"  # begins the name of a subset's NME, such as NME_common
 
 
 @typing.runtime_checkable
@@ -95,6 +95,22 @@ class Result:
     def numbers(self) -> dict[str, float]:
         """The metrics that are a single number."""
         return {name: value for name, value in self.metrics.items() if is_number(value)}
+
+
+def is_percent(name: str) -> bool:
+    """Whether the metric of this name is in per cent."""
+    return name in _TITLES or name.startswith(_OF_SUBSET)
+
+
+def title(name: str) -> str:
+    """Of a metric, for people."""
+    if name.startswith(_OF_SUBSET):
+        return f"NME, {name.removeprefix(_OF_SUBSET)}"
+    return _TITLES.get(name, name)
+
+
+def is_better_lower(name: str) -> bool:
+    return name in ("NME", "failure_rate") or name.startswith(_OF_SUBSET)
 
 
 def summarise(

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lewel.engine import files
 from lewel.evaluate.remarks import remarks
-from lewel.evaluate.results import TITLES, Result, as_json
+from lewel.evaluate.results import Result, as_json, is_percent, title
 from lewel.visualize.chart import number
 
 
@@ -57,7 +57,7 @@ def shown(result: Result, name: str) -> str:
     if name not in result.numbers():
         return ""
     mean, spread = result.metrics[name], result.std.get(name)
-    if name in TITLES:
+    if is_percent(name):
         return f"{mean:.2f}" if spread is None else f"{mean:.2f} ± {spread:.2f}"
     return number(mean) if spread is None else f"{number(mean)} ± {number(spread)}"
 
@@ -75,7 +75,7 @@ def seeds(result: Result) -> str:
 def _cells(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     """The table as text: its heads, and a row for each of the weights."""
     columns = names(results)
-    heads = ["weights", "protocol", "px", *(TITLES.get(name, name) for name in columns), "seeds"]
+    heads = ["weights", "protocol", "px", *map(title, columns), "seeds"]
     return heads, [
         [
             result.label,

@@ -93,6 +93,14 @@ def test_stopped_and_started_again_is_unbroken(
     assert json.dumps(found) == json.dumps(values)  # NaN of classes without objects included
     assert found_predictions.keys() == predictions.keys()
     assert all(np.array_equal(found_predictions[name], array) for name, array in predictions.items())
+    assert json.dumps(done(again)[0]) == json.dumps(values)  # counted anew from its predictions
+
+
+def test_numbers_are_counted_once_an_evaluation(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, numbers = list[int](), detection.numbers
+    monkeypatch.setattr(detection, "numbers", lambda *given: counted.append(len(given[1])) or numbers(*given))
+    done(job(data, tmp_path / "job"))
+    assert counted == [3] * 4
 
 
 def test_the_rate_is_searched_and_recorded(data: Path, weights: Path, out: Path) -> None:

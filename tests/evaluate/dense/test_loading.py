@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import torch
 
 from lewel import config
 from lewel.data.decode import DecodeError
-from lewel.evaluate.dense.loading import Example, Stream, Testing, Training, batches, mask
+from lewel.evaluate.dense.loading import Example, Packed, Stream, Testing, Training, batches, mask
 from lewel.shapes import Skip
 
 DATA = config.Data(8, (), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -88,3 +88,36 @@ def test_unreadable_images_are_replaced_in_training_and_left_out_in_tests() -> N
     assert batch.indices.tolist() == [0, 2] and batch.skipped == [skip] and len(batch.targets) == 2
     (batch,) = batches(Testing(Grey(3, bad=(1,)), view), [(0, [1])], 0, DATA, CPU)
     assert batch.pixels.shape == (0, 3, 0, 0) and batch.targets == ()
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 16), (2, 4, 13), (1, 1, 1), (0, 6, 9), (7,)])
+def test_what_is_packed_comes_back(shape: tuple[int, ...]) -> None:
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    packed = Packed.of(values)
+    assert packed.bits.shape == (*shape[:-1], -(-shape[-1] // 8)) and torch.equal(packed.unpacked(), values)
+
+
+class Truth(NamedTuple):
+    inner: tuple[torch.Tensor, None]
+    masks: torch.Tensor
+
+
+def masked(raw: Any, rng: np.random.Generator) -> Example:
+    masks = torch.from_numpy(rng.random((2, 2 + raw, 11)) < 0.5)
+    return Example(view(raw, rng).pixels, Truth((torch.tensor(rng.random()), None), masks))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_masks_travel_with_eight_pixels_a_byte_and_arrive_as_they_were(workers: int) -> None:
+    views, order = Training(Grey(4), masked, 3, seed=1), (0, [0, 2, 3])
+    expected = [masked(index, np.random.default_rng((1, place))).target for place, index in enumerate(order[1])]
+    assert [each.masks.bits.shape for each in views[order].targets] == [(2, 2, 2), (2, 4, 2), (2, 5, 2)]
+    (batch,) = batches(views, [order], workers, DATA, CPU)
+    for found, truth in zip(batch.targets, expected, strict=True):
+        assert isinstance(found, Truth) and found.inner[1] is None and torch.equal(found.inner[0], truth.inner[0])
+        assert found.masks.dtype == torch.bool and torch.equal(found.masks, truth.masks)
+
+
+def test_targets_are_where_the_images_are() -> None:
+    (batch,) = batches(Training(Grey(3), masked, 2, seed=0), [(0, [1, 2])], 0, DATA, torch.device("meta"))
+    assert batch.pixels.is_meta and all(each.masks.is_meta and each.inner[0].is_meta for each in batch.targets)

@@ -156,13 +156,14 @@ def test_one_line_before_anything_is_written(
 def test_an_image_of_another_size_than_its_annotations(
     kind: str, weights: Path, root: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is found when the image is read; nothing stands as a result."""
+    """As one that cannot be read: replaced in training, and named."""
     Image.new("RGB", (40, 30)).save(root / scenes.VOC / "JPEGImages" / "train_000001.jpg")
     Image.new("RGB", (40, 30)).save(next((root / "train").rglob("000001.jpg")))
     before = snapshot(root)
-    assert evaluate(kind, weights, root, out) == 2
-    assert "is 40 x 30, its annotations are for 48 x 48" in capsys.readouterr().err.splitlines()[-1]
-    assert snapshot(root) == before and not (out / "results.json").exists()
+    assert evaluate(kind, weights, root, out) == 0
+    (skip,) = json.loads((out / "results.json").read_bytes())["seeds"][0]["skipped"]
+    assert skip["reason"] == "it is 40 x 30, its annotations are for 48 x 48" and "000001.jpg" in skip["path"]
+    assert snapshot(root) == before
 
 
 COCO_TRAIN = "annotations/instances_train.json"

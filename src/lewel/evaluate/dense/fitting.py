@@ -44,7 +44,7 @@ def fit(
     kinds: (n,) of the images of train, such as wide or high; those of a batch are of one kind.
     measure: the numbers of val and the arrays to keep; before it, batch norm's statistics are taken anew.
     """
-    task = _task(job)
+    task = job.protocol.task_as(Iterations)
     place(module, job.precision.device)
     images = len(job.data.train)
     stream = Stream(images, task.batch_size, task.iterations, job.seed, kinds=kinds)
@@ -89,11 +89,11 @@ def predicted(job: Job[Any], module: nn.Module, views: Testing, batch_size: int 
     predict: Callable[..., Any] = module.predict  # pyright: ignore[reportAssignmentType]  # of every task's module
     module.eval()
     order = EvaluationOrder(images, batch_size)
-    with torch.no_grad(), closing(_batches(job, views, order)) as source, _progress(job, images) as progress:
+    with closing(_batches(job, views, order)) as source, _progress(job, images) as progress:
         for number, batch in enumerate(source):
             job.skipped.extend(skip for skip in batch.skipped if skip not in job.skipped)
             if len(batch.indices):
-                with job.precision.autocast():
+                with torch.no_grad(), job.precision.autocast():
                     found = predict(batch.pixels, batch.sizes)
                 yield batch, found
             seen += len(batch.indices)
@@ -111,6 +111,7 @@ def retake_statistics(module: nn.Module, batches: Iterable[tuple[Any, ...]], pre
     """Batch norm's running statistics become the means over these batches' ("precise BN", Wu and Johnson 2021).
 
     Those of training lag behind the weights. The weights and the random numbers stay as they are.
+    batches: what the module is called with, on its device.
     """
     norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
     momenta = [part.momentum for part in norms]
@@ -118,10 +119,10 @@ def retake_statistics(module: nn.Module, batches: Iterable[tuple[Any, ...]], pre
         part.reset_running_stats()
         part.momentum = None  # torch's word for the mean over all batches
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([precision.device] if precision.device.type == "cuda" else []):
             for each in batches:
                 with precision.autocast():
-                    module(*_on(each, precision.device))
+                    module(*each)
     finally:
         for part, momentum in zip(norms, momenta, strict=True):
             part.momentum = momentum
@@ -161,18 +162,3 @@ def _batches(job: Job[Any], views: Training | Testing, orders: Iterable[Any]) ->
 
 def _progress(job: Job[Any], images: int) -> Progress:
     return Progress(images, console=job.console, unit="image of val")
-
-
-def _task(job: Job[Any]) -> Iterations:
-    task = job.protocol.task
-    assert isinstance(task, Iterations)
-    return task
-
-
-def _on(value: Any, device: torch.device) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, tuple):
-        parts = [_on(part, device) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    return value

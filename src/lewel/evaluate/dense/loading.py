@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,6 +25,7 @@ from lewel.data.loader import readable
 from lewel.data.serving import Order, reading
 from lewel.data.tensors import to_device
 from lewel.data.workers import work
+from lewel.engine.loop import mapped
 from lewel.shapes import Skip
 
 
@@ -53,8 +54,24 @@ class Source(Protocol):
 View = Callable[[Any, np.random.Generator], Example]  # of what `read` gives
 
 
+class Packed(NamedTuple):
+    """A bool tensor on its way to the device: eight values a byte along the last axis, which is `width` long."""
+
+    bits: UInt8[Tensor, "*rest bytes"]
+    width: int
+
+    @classmethod
+    def of(cls, values: Bool[Tensor, "*rest width"]) -> Packed:
+        return cls(torch.from_numpy(np.packbits(values.numpy(), axis=-1)), values.shape[-1])
+
+    def unpacked(self) -> Bool[Tensor, "*rest width"]:
+        """Where the bits are."""
+        places = torch.tensor([1 << place for place in range(7, -1, -1)], dtype=torch.uint8, device=self.bits.device)
+        return (self.bits[..., None] & places).bool().flatten(-2)[..., : self.width]
+
+
 class Group(NamedTuple):
-    """What a worker sends. Smaller images are filled up with 0 on the right and below."""
+    """What a worker sends. Smaller images are filled up with 0 on the right and below; bool targets are `Packed`."""
 
     pixels: UInt8[Tensor, "b 3 h w"]
     sizes: Int[Tensor, "b 2"]  # height and width of each
@@ -154,14 +171,16 @@ class Testing:
 def batches(
     views: Training | Testing, orders: Iterable[Order], workers: int, numbers: config.Data, device: torch.device
 ) -> Generator[Examples]:
-    """The batch of each order on the device, normalised with the mean and std of `numbers`; ends its workers itself."""
+    """The batch of each order on the device, its targets too, normalised as `numbers` say; ends its workers itself."""
     normalise = Normalise(numbers.mean, numbers.std, device)
     with closing(work(views, orders, workers, device)) as source:
         for group in source:
             sizes = to_device(group.sizes, device)
             pixels = to_device(group.pixels, device)
             inside = mask(sizes, pixels.shape[2], pixels.shape[3])[:, None]
-            yield Examples(normalise(pixels) * inside, sizes, group.targets, group.indices, group.skipped)
+            sent = mapped(lambda tensor: to_device(tensor, device), group.targets)
+            targets = mapped(Packed.unpacked, sent, Packed)
+            yield Examples(normalise(pixels) * inside, sizes, targets, group.indices, group.skipped)
 
 
 def mask(sizes: Int[Tensor, "b 2"], height: int, width: int) -> Tensor:
@@ -178,4 +197,9 @@ def _group(found: Sequence[Example], seen: list[int], skipped: list[Skip]) -> Gr
         for each in found
     ]
     pixels = torch.stack(filled) if filled else torch.empty(0, 3, 0, 0, dtype=torch.uint8)
-    return Group(pixels, sizes, tuple(each.target for each in found), torch.tensor(seen, dtype=torch.int64), skipped)
+    targets = tuple(mapped(_packed, each.target) for each in found)
+    return Group(pixels, sizes, targets, torch.tensor(seen, dtype=torch.int64), skipped)
+
+
+def _packed(tensor: Tensor) -> Tensor | Packed:
+    return Packed.of(tensor) if tensor.dtype == torch.bool and tensor.dim() else tensor

@@ -35,8 +35,7 @@ Part = TypeVar("Part", bound=Truth)
 
 def open_objects(options: Evaluation, protocol: Numbers, console: Console) -> dict[int, Divided[Annotations]]:
     """By seed. Raises UserError for data that cannot be used, and for flags of data that are not divided."""
-    task = protocol.task
-    assert isinstance(task, Detection)
+    task = protocol.task_as(Detection)
     _refuse(options, protocol)
     tools()  # the counting begins after hours: what it needs had better be there
     if task.masks:
@@ -63,9 +62,7 @@ def open_masks(options: Evaluation, protocol: Numbers, console: Console) -> dict
         train, val = open_segmentation(root, "train"), open_segmentation(root, "val")
     for part in (train, val):
         if not part.pixels[:-1].any():
-            raise UserError(
-                f"--data {printable(root)}: all pixels of {part.split}'s masks are 255, which is not counted"
-            )
+            raise UserError(f"--data {printable(root)}: all pixels of {part.split}'s masks are 255, not counted")
     warn(_in_both(train.names, val.names), console)
     return by_seed(options, train, val, classes=_same(options, train.classes, val.classes))
 

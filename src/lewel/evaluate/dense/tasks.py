@@ -87,7 +87,7 @@ class Segmentation(Iterations):
 
     model: "fcn8": output stride 8, res5 joined to the head's output, auxiliary head on res4 (mmsegmentation's FCN-D8);
     "fcn16": output stride 16, dilated head, no auxiliary one (MoCo).
-    frame: longer side and shorter side that images fit into, as multiples of the image size; scales: drawn, times frame.
+    frame: longer side and shorter side that images fit into, as multiples of the image size; scales: drawn, times it.
     most_of_one: share of a crop that one class may have, else another is drawn, ten times at most.
     photometric: brightness, contrast, saturation and hue are drawn too.
     align_corners: how the head's output is made larger.

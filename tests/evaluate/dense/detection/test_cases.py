@@ -23,7 +23,7 @@ def at(number: int) -> list[float]:
 def shown(boxes: list, name: str = "a", path: Path = Path(), **changes: Any) -> Annotated:
     rows = np.array(boxes, np.float64).reshape(-1, 4)
     none = np.zeros(len(rows), bool)
-    plain = {"labels": np.zeros(len(rows), np.int64), "crowd": none, "difficult": none, "truncated": none}
+    plain = {"labels": np.zeros(len(rows), np.int64), "crowd": none, "difficult": none}
     return Annotated(name, path, SIZE, rows, **{**plain, "areas": np.ones(len(rows)), **changes})
 
 
@@ -71,7 +71,7 @@ def test_the_worst_come_first_and_files_that_are_gone_do_not(tmp_path: Path) -> 
         masks = run_lengths(np.ones((len(boxes), SIZE[1], SIZE[0]), bool))
         guesses.append(found(boxes)._replace(masks=masks))
     (tmp_path / "gone.png").unlink()
-    val = Annotations("", "val", ("thing",), (1,), tuple(images), (), 0)
+    val = Annotations("", "val", ("thing",), tuple(images), (), 0)
     chosen = cases(val, guesses, 3)
     assert [case.name for case in chosen] == ["worst", "bad", "half"]
     assert chosen[2].score == "F1 0.50: 1 of 2 found, 1 wrong"
@@ -82,7 +82,7 @@ def test_the_worst_come_first_and_files_that_are_gone_do_not(tmp_path: Path) -> 
 
 def test_of_unsure_detections_the_best_are_shown(tmp_path: Path) -> None:
     Image.new("RGB", SIZE).save(tmp_path / "a.png")
-    val = Annotations("", "val", ("thing",), (1,), (shown([at(0)], "a", tmp_path / "a.png"),), (), 0)
+    val = Annotations("", "val", ("thing",), (shown([at(0)], "a", tmp_path / "a.png"),), (), 0)
     unsure = found([at(number) for number in range(8)], np.linspace(0.1, 0.4, 8).tolist())
     picture = np.asarray(cases(val, [unsure], 1)[0].prediction)
     assert not picture[:, : 5 * 42 - 45].any() and picture[:, 5 * 42 :].any()

@@ -132,7 +132,7 @@ def synthetic(images: int, classes: int = 80, most: int = 100, seed: int = 0) ->
         boxes = np.concatenate([corners, corners + rng.uniform(5, 140, (k, 2))], axis=1)
         none = np.zeros(k, bool)
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-        shown.append(Annotated(f"{number:06}", Path(), (640, 640), boxes, labels, none, none, none, areas))
+        shown.append(Annotated(f"{number:06}", Path(), (640, 640), boxes, labels, none, none, areas))
         corners = rng.uniform(0, 500, (most, 2))
         guesses = np.concatenate([corners, corners + rng.uniform(5, 140, (most, 2))], axis=1)
         guessed = rng.integers(0, classes, most)
@@ -143,7 +143,7 @@ def synthetic(images: int, classes: int = 80, most: int = 100, seed: int = 0) ->
         guesses[:, 2:] = np.maximum(guesses[:, 2:], guesses[:, :2] + 1)
         detected.append(Found(guesses, rng.random(most), guessed))
     names = tuple(f"class {number}" for number in range(classes))
-    return Annotations("", "val", names, tuple(range(classes)), tuple(shown), (), 0), detected
+    return Annotations("", "val", names, tuple(shown), (), 0), detected
 
 
 @pytest.mark.slow

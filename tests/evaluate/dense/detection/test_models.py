@@ -11,7 +11,7 @@ from lewel.errors import UserError
 from lewel.evaluate.dense.backbone import levels
 from lewel.evaluate.dense.detection.detector import Detector
 from lewel.evaluate.dense.detection.model import build
-from lewel.evaluate.dense.detection.objects import Objects, pasted
+from lewel.evaluate.dense.detection.objects import Detections, Objects, pasted
 from lewel.evaluate.dense.tasks import Detection, Norm
 from lewel.model.encoder import Encoder
 
@@ -46,6 +46,11 @@ def painted(targets: list[Objects]) -> Tensor:
         for (x0, y0, x1, y1), label in zip(objects.boxes.int().tolist(), objects.labels.tolist(), strict=True):
             image[label, y0:y1, x0:x1] += 2
     return images
+
+
+@torch.no_grad()
+def predicted(module: Detector, images: Tensor) -> list[Detections]:
+    return module.eval().predict(images, SIZES)
 
 
 TWO = [rectangles((4, 6, 30, 40), (34, 10, 62, 30)), rectangles((10, 5, 40, 44), height=48)]
@@ -119,7 +124,7 @@ def test_what_is_learned_is_found_again(model: str, steps: int) -> None:
     with torch.no_grad():
         for _ in range(5):
             found(images, SIZES, TWO)
-    for truth, result, (height, width) in zip(TWO, found.eval().predict(images, SIZES), SIZES.tolist(), strict=True):
+    for truth, result, (height, width) in zip(TWO, predicted(found, images), SIZES.tolist(), strict=True):
         overlap = box_iou(truth.boxes, result.boxes)
         best = overlap.argmax(dim=1)
         assert (overlap.amax(dim=1) > 0.5).all()
@@ -167,7 +172,7 @@ def test_it_trains_and_predicts_in_bfloat16(model: str) -> None:
         near = found(images, SIZES, TWO)[0]
     assert float(near.detach()) == pytest.approx(float(exact.detach()), rel=0.05)
     with torch.autocast("cpu", torch.bfloat16):
-        results = found.eval().predict(images, SIZES)
+        results = predicted(found, images)
     assert all(each.boxes.dtype == each.scores.dtype == torch.float32 for each in results)
     assert set(parts) == {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"}
 
@@ -177,7 +182,7 @@ def test_it_trains_and_predicts_in_bfloat16(model: str) -> None:
 def test_nothing_found_is_a_result(model: str, norm: Norm) -> None:
     found = detector(model, norm).eval()
     nn.init.constant_(found.predictor.classes.bias[-1:], 50.0)  # all is background
-    results = found.predict(torch.randn(2, 3, SIDE, SIDE), SIZES)
+    results = predicted(found, torch.randn(2, 3, SIDE, SIDE))
     assert [len(each.boxes) for each in results] == [0, 0]
     side = 14 if model == "c4" else 28
     assert all(each.masks is not None and each.masks.shape == (0, side, side) for each in results)
@@ -188,14 +193,14 @@ def test_without_masks_it_is_faster_rcnn(model: str) -> None:
     found = detector(model, masks=False)
     targets = [each._replace(masks=None) for each in TWO]
     assert "loss_mask" not in found.train()(painted(TWO), SIZES, targets)[1]
-    assert all(each.masks is None for each in found.eval().predict(painted(TWO), SIZES))
+    assert all(each.masks is None for each in predicted(found, painted(TWO)))
 
 
 @MODELS
 def test_images_that_are_filled_up_give_what_is_in_them(model: str) -> None:
     found = detector(model, masks=False).eval()
     nn.init.normal_(found.predictor.classes.weight, std=1.0)
-    results = found.predict(painted(TWO), SIZES)
+    results = predicted(found, painted(TWO))
     assert len(results[1].boxes)
     assert float(results[1].boxes[:, 3].max()) <= 48
 

@@ -28,7 +28,7 @@ def annotated(boxes: list[list[float]], size: tuple[int, int] = (200, 150), **ch
     rows = np.array(boxes, np.float64).reshape(-1, 4)
     none = np.zeros(len(rows), bool)
     areas = (rows[:, 2:] - rows[:, :2]).prod(axis=1)
-    plain = {"labels": np.arange(len(rows)), "crowd": none, "difficult": none, "truncated": none, "areas": areas}
+    plain = {"labels": np.arange(len(rows)), "crowd": none, "difficult": none, "areas": areas}
     return Annotated("a", Path("a.png"), size, rows, **(plain | changes))
 
 
@@ -157,7 +157,7 @@ def test_the_source_reads_images_with_their_objects(tmp_path: Path) -> None:
     for number, size in enumerate([(20, 10), (10, 20), (10, 10)]):
         Image.new("RGB", size, (number, 0, 0)).save(tmp_path / f"{number}.png")
         files.append(Annotated(**{**vars(annotated([[1, 1, 5, 5]], size)), "path": tmp_path / f"{number}.png"}))
-    source = Photographs(Annotations("r", "train", ("a",), (1,), tuple(files), (), 0))
+    source = Photographs(Annotations("r", "train", ("a",), tuple(files), (), 0))
     assert isinstance(source, Source) and len(source) == 3 and source.kinds.tolist() == [1, 0, 0]
     image, truth = source.read(1)
     assert image.getpixel((0, 0)) == (1, 0, 0) and truth is files[1]

@@ -58,16 +58,15 @@ def test_scenes_are_what_torchvision_reads(tmp_path: Path) -> None:
             assert image.boxes[place].tolist() == [x0 - 1, y0 - 1, x1, y1]
             assert image.areas[place] == (x1 - x0 + 1) * (y1 - y0 + 1)
             assert image.difficult[place] == (entry["difficult"] == "1")
-            assert image.truncated[place] == (entry["truncated"] == "1")
     facts = ours.facts()
     assert facts["objects"] == sum(map(len, ours.images)) and facts["skipped"] == facts["clipped_boxes"] == 0
     assert facts["difficult"] == sum(int(image.difficult.sum()) for image in ours.images)
 
 
 def test_a_box_of_all_pixels_is_the_whole_image(tmp_path: Path) -> None:
-    flags = "<difficult>1</difficult><truncated>1</truncated>"
+    flags = "<difficult>1</difficult>"
     image = opened(put(tmp_path, "train", {"a": xml([("dog", (1, 1, 20, 10))], flags=flags)})).images[0]
-    assert image.boxes.tolist() == [[0, 0, 20, 10]] and image.difficult.all() and image.truncated.all()
+    assert image.boxes.tolist() == [[0, 0, 20, 10]] and image.difficult.all()
 
 
 def test_images_without_objects_stay(tmp_path: Path) -> None:

@@ -56,7 +56,6 @@ class Detector(nn.Module, ABC):
         self, images: Float[Tensor, "b 3 height width"], sizes: Int[Tensor, "b 2"], targets: Sequence[Objects]
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """The loss and its parts. In train mode. Objects may be none; masks are needed where there is a mask head."""
-        targets = [each.to(images.device) for each in targets]
         maps = self.maps(images)
         proposals, parts = self.proposals.propose(images, _shapes(sizes), maps, targets)
         drawn = [
@@ -70,7 +69,6 @@ class Detector(nn.Module, ABC):
             parts["loss_mask"] = self._mask_loss(self.mask_head, maps, features, drawn, targets)
         return torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()}
 
-    @torch.no_grad()
     def predict(self, images: Float[Tensor, "b 3 height width"], sizes: Int[Tensor, "b 2"]) -> list[Detections]:
         """What is found in each image. In eval mode."""
         maps, shapes = self.maps(images), _shapes(sizes)

@@ -24,10 +24,10 @@ class Found(NamedTuple):
 
 def found(detections: Detections, seen: Size, size: Size) -> Found:
     """Detections in an image of the size that the model saw, in the image of the file; those without area left out."""
-    boxes = moved(detections.boxes.double().cpu().numpy(), seen, size)
+    boxes = moved(detections.boxes.cpu().double().numpy(), seen, size)
     kept = np.flatnonzero(((boxes[:, 2:] - boxes[:, :2]) > LEAST).all(axis=1))
     boxes = boxes[kept]
-    scores, labels = detections.scores.double().cpu().numpy(), detections.labels.cpu().numpy()
+    scores, labels = detections.scores.cpu().double().numpy(), detections.labels.cpu().numpy()
     masks = None
     if detections.masks is not None:
         cells = detections.masks[torch.from_numpy(kept).to(detections.masks.device)].float().cpu()

@@ -18,10 +18,6 @@ class Objects(NamedTuple):
     labels: Int[Tensor, " k"]  # 0 to classes - 1
     masks: Bool[Tensor, "k h w"] | None = None
 
-    def to(self, device: torch.device) -> Objects:
-        masks = None if self.masks is None else self.masks.to(device)
-        return Objects(self.boxes.to(device), self.labels.to(device), masks)
-
 
 class Detections(NamedTuple):
     """What a model finds in an image, the surest first, in its pixels."""

@@ -32,16 +32,22 @@ PUBLISHED = 800  # pixels: the image size that anchors are for
 
 def evaluate(job: Job[Annotations]) -> Values:
     """AP of boxes, and of masks where the task has them, after the last step."""
-    task, train, val = _task(job), job.data.train, job.data.val
+    task, train, val = job.protocol.task_as(Detection), job.data.train, job.data.val
     torch.manual_seed(job.seed)
     module = detector(job)
     images = Photographs(train)
-    views = Training(images, TrainView.of(task, _size(job)), task.batch_size, job.seed)
-    fit = fitting.fit(job, module, views, lambda: _measured(job, module), "AP", images.kinds)
-    _, arrays = training.run(job, fit)
+    views = Training(images, TrainView.of(task, job.image_size), task.batch_size, job.seed)
+    measured = dict[str, Any]()  # last; nothing where a job that had ended begins again
+
+    def measure() -> fitting.Measured:
+        each, seen = detected(job, module)
+        measured.update(numbers(task, val.subset(seen), each))
+        return {name: value for name, value in measured.items() if isinstance(value, float)}, as_arrays(each, seen)
+
+    _, arrays = training.run(job, fitting.fit(job, module, views, measure, "AP", images.kinds))
     seen, each = val.subset(arrays["images"]), from_arrays(arrays, task.masks)
     gallery.write(job.directory, cases(seen, each, gallery.WORST))
-    yield from numbers(task, seen, each).items()
+    yield from (measured or numbers(task, seen, each)).items()
 
 
 def fits(encoder: Encoder, protocol: Protocol) -> None:
@@ -53,14 +59,14 @@ def detector(job: Job[Annotations]) -> Detector:
     """On a copy of the encoder."""
     assert job.subject.encoder is not None
     encoder = deepcopy(job.subject.encoder)
-    return build(encoder, _task(job), len(job.data.train.classes), _size(job) / PUBLISHED)
+    return build(encoder, job.protocol.task_as(Detection), len(job.data.train.classes), job.image_size / PUBLISHED)
 
 
 def detected(job: Job[Annotations], module: Detector) -> tuple[list[Found], np.ndarray]:
     """Of the images of val that can be read, in the pixels of their files; and which they are."""
-    task, val = _task(job), job.data.val
+    task, val = job.protocol.task_as(Detection), job.data.val
     everything, seen = list[Found](), list[int]()
-    views = Testing(Photographs(val), TestView.of(task, _size(job)))
+    views = Testing(Photographs(val), TestView.of(task, job.image_size))
     for batch, predictions in fitting.predicted(job, module, views):
         for index, size, each in zip(batch.indices.tolist(), batch.sizes.tolist(), predictions, strict=True):
             everything.append(found(each, (size[1], size[0]), val.images[index].size))
@@ -113,19 +119,3 @@ def from_arrays(arrays: Mapping[str, np.ndarray], masks: bool) -> list[Found]:
     ]
     of_images = [tuple(runs[start:end]) for start, end in pairwise([0, *ends.tolist()])]
     return [Found(*each) for each in zip(*parts, of_images, strict=True)]
-
-
-def _measured(job: Job[Annotations], module: Detector) -> fitting.Measured:
-    each, seen = detected(job, module)
-    found = numbers(_task(job), job.data.val.subset(seen), each)
-    return {name: value for name, value in found.items() if isinstance(value, float)}, as_arrays(each, seen)
-
-
-def _task(job: Job[Annotations]) -> Detection:
-    assert isinstance(job.protocol.task, Detection)
-    return job.protocol.task
-
-
-def _size(job: Job[Annotations]) -> int:
-    assert job.protocol.image_size is not None
-    return job.protocol.image_size

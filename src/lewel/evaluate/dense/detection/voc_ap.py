@@ -9,7 +9,8 @@ AP, AP50 and AP75 of VOC in tables of pretraining (MoCo, LEWEL and others) are t
 PascalVOCDetectionEvaluator: for the test set of 2007 the eleven-point AP, averaged over COCO's ten overlaps, and at two
 of them. They are not COCO's numbers, which are of 101 recalls and of another matching. detectron2 rounds boxes to a
 tenth of a pixel and scores to a thousandth before it counts, and wants an overlap above the threshold; here nothing is
-rounded, and the threshold itself is enough, as in the development kit.
+rounded, and the threshold itself is enough, as in the development kit. Edges lie between pixels: the kit's "+ 1" is in
+the boxes since they were read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float64, Int64
+from torchvision.ops import box_iou
 
 from lewel.evaluate.dense.detection.found import Found
 from lewel.evaluate.dense.truth.objects import Annotated, Annotations
@@ -74,18 +77,9 @@ def matched(truth: Annotated, detected: Found) -> tuple[Int64[np.ndarray, " m"],
     """The object that each detection belongs to, and how much they overlap; 0 and -1 where none is of its class."""
     if not len(truth):
         return np.zeros(len(detected.labels), np.int64), np.full(len(detected.labels), -1.0)
-    overlaps = iou(detected.boxes, truth.boxes)
+    overlaps = box_iou(torch.from_numpy(detected.boxes), torch.from_numpy(truth.boxes)).numpy()
     overlaps[detected.labels[:, None] != truth.labels] = -1
     return overlaps.argmax(axis=1), overlaps.max(axis=1)
-
-
-def iou(boxes: Float64[np.ndarray, "m 4"], others: Float64[np.ndarray, "k 4"]) -> Float64[np.ndarray, "m k"]:
-    """Intersection over union. Edges lie between pixels: VOC's "+ 1" is in the boxes since they were read."""
-    low = np.maximum(boxes[:, None, :2], others[:, :2])
-    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
-    common = np.maximum(high - low, 0).prod(axis=2)
-    areas = [(each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, others)]
-    return common / (areas[0][:, None] + areas[1] - common)
 
 
 def _first(objects: Int64[np.ndarray, " m"], among: Bool[np.ndarray, " m"]) -> Bool[np.ndarray, " m"]:

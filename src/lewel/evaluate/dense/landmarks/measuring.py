@@ -25,8 +25,7 @@ def measure(job: Job[Landmarked], module: nn.Module) -> Measured:
 
     Raises UserError where no image can be read.
     """
-    task, val, size = job.protocol.task, job.data.val, job.numbers().image_size
-    assert isinstance(task, Landmarks)
+    task, val, size = job.protocol.task_as(Landmarks), job.data.val, job.image_size
     found, seen = list[Tensor](), list[Tensor]()
     for batch, points in predicted(job, module, Testing(val, PlainView(task, size)), TEST_BATCH):
         found.append(points.cpu())

@@ -53,11 +53,10 @@ class Regressor(nn.Module):
         self, images: Float[Tensor, "b 3 height width"], sizes: Int[Tensor, "b 2"], targets: Sequence[Points]
     ) -> tuple[Float[Tensor, ""], dict[str, Any]]:
         maps = self.heat_maps(images)
-        truth = torch.stack([target.xy for target in targets]).to(images.device)
+        truth = torch.stack([target.xy for target in targets])
         loss = (soft_argmax(maps) - truth / _pixels(images, maps)).abs().mean()
         return loss, {"loss_points": loss.detach()}
 
-    @torch.no_grad()
     def predict(self, images: Float[Tensor, "b 3 height width"], sizes: Int[Tensor, "b 2"]) -> Float[Tensor, "b k 2"]:
         """x and y in pixels of `images`, the first one from 0 0 to 1 1."""
         maps = self.heat_maps(images)

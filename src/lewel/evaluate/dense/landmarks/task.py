@@ -21,11 +21,10 @@ from lewel.evaluate.job import Job, Values
 
 def evaluate(job: Job[Landmarked]) -> Values:
     """NME, failure_rate, AUC, and NME of each subset, after the last step. All in per cent."""
-    task, train, val = job.protocol.task, job.data.train, job.data.val
-    assert isinstance(task, Landmarks)
+    task, train, val = job.protocol.task_as(Landmarks), job.data.train, job.data.val
     torch.manual_seed(job.seed)
     module = regressor(job, task)
-    views = Training(train, ChangedView(task, job.numbers().image_size), task.batch_size, job.seed)
+    views = Training(train, ChangedView(task, job.image_size), task.batch_size, job.seed)
     _, arrays = training.run(job, fitting.fit(job, module, views, partial(measure, job, module), "NME"))
     gallery.write(job.directory, cases(val, arrays, gallery.WORST))
     yield from numbers(val, arrays, task.threshold).items()
@@ -34,7 +33,7 @@ def evaluate(job: Job[Landmarked]) -> Values:
 def regressor(job: Job[Landmarked], task: Landmarks) -> Regressor:
     """A copy of the encoder with a new head for the points of train."""
     assert job.subject.encoder is not None
-    size = job.numbers().image_size
+    size = job.image_size
     encoder = deepcopy(job.subject.encoder).requires_grad_(True)
     encoder.freeze_unused(size)
     return Regressor(encoder, job.data.train.points.shape[1], size, task.norm)

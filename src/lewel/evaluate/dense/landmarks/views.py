@@ -59,7 +59,7 @@ class PlainView:
     size: int
 
     def __call__(self, face: Face, rng: np.random.Generator) -> Example:
-        return _example(face, self.task.margin, self.size, AS_IT_IS)[0]
+        return _example(*_seen(face, self.task.margin, self.size, AS_IT_IS))
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class ChangedView:
 
     def __call__(self, face: Face, rng: np.random.Generator) -> Example:
         change = draw_change(self.task, mirrored(len(face.points)) is not None, rng)
-        example, image = _example(face, self.task.margin, self.size, change)
-        return example._replace(pixels=pil_to_tensor(worse(image, draw_worsening(self.task, rng))))
+        image, points = _seen(face, self.task.margin, self.size, change)
+        return _example(worse(image, draw_worsening(self.task, rng)), points)
 
 
 def draw_change(task: Landmarks, may_flip: bool, rng: np.random.Generator) -> Change:
@@ -113,10 +113,15 @@ def worse(image: Image.Image, how: Worsening) -> Image.Image:
     return image
 
 
-def _example(face: Face, margin: float, size: int, change: Change) -> tuple[Example, Image.Image]:
+def _seen(face: Face, margin: float, size: int, change: Change) -> Face:
+    """The square, with the points in its pixels."""
     affine = square(face.points, margin, size, change)
     image = cut(face.image, affine, size)
     points = moved(face.points, inverse(affine))
     if change.flip:
         points = points[mirrored(len(points))]
-    return Example(pil_to_tensor(image), Points(torch.from_numpy(points).float())), image
+    return Face(image, points)
+
+
+def _example(image: Image.Image, points: np.ndarray) -> Example:
+    return Example(pil_to_tensor(image), Points(torch.from_numpy(points).float()))

@@ -47,14 +47,8 @@ def measure(job: Job[Segmented], module: FCN) -> fitting.Measured:
 
 def predicted(job: Job[Segmented], module: FCN, images: Segmented) -> Iterator[Predicted]:
     """Those images that can be read, in their order."""
-    for batch, found in fitting.predicted(job, module, Testing(images, WholeView(*numbers_of(job)))):
+    views = Testing(images, WholeView(job.protocol.task_as(Segmentation), job.image_size))
+    for batch, found in fitting.predicted(job, module, views):
         for index, target, scores in zip(batch.indices.tolist(), batch.targets, found, strict=True):
             size = (target.values.shape[0], target.values.shape[1])
-            yield Predicted(index, target.values, module.classes_at(scores, size).cpu())
-
-
-def numbers_of(job: Job[Segmented]) -> tuple[Segmentation, int]:
-    """The task, and the side of its crops in pixels."""
-    task, side = job.protocol.task, job.protocol.image_size
-    assert isinstance(task, Segmentation) and side is not None
-    return task, side
+            yield Predicted(index, target.values.cpu(), module.classes_at(scores, size).cpu())

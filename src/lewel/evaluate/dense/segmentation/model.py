@@ -83,7 +83,7 @@ class FCN(nn.Module):
         self, images: Float[Tensor, "b 3 h w"], sizes: Int[Tensor, "b 2"], targets: Sequence[Classes]
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """The loss and its parts. targets: all of one size, the least that images are filled up to, with 0."""
-        truth = torch.stack([target.values for target in targets]).to(images.device)
+        truth = torch.stack([target.values for target in targets])
         (height, width), (high, wide) = truth.shape[1:], images.shape[2:]
         *_, res4, res5 = backbone.levels(
             self.encoder, functional.pad(images, (0, max(width - wide, 0), 0, max(height - high, 0)))

@@ -12,7 +12,7 @@ from lewel.evaluate.dense import fitting, gallery
 from lewel.evaluate.dense.loading import Training
 from lewel.evaluate.dense.segmentation import miou
 from lewel.evaluate.dense.segmentation.cases import cases
-from lewel.evaluate.dense.segmentation.measuring import measure, numbers_of
+from lewel.evaluate.dense.segmentation.measuring import measure
 from lewel.evaluate.dense.segmentation.model import build
 from lewel.evaluate.dense.segmentation.views import CropView
 from lewel.evaluate.dense.tasks import Segmentation
@@ -24,12 +24,11 @@ from lewel.model.encoder import Encoder
 
 def evaluate(job: Job[Segmented]) -> Values:
     """mIoU, pixel accuracy and mean accuracy after the last step, and the IoU of each class; None where it has none."""
-    task, side = numbers_of(job)
-    train, val = job.data.train, job.data.val
+    task, train, val = job.protocol.task_as(Segmentation), job.data.train, job.data.val
     assert job.subject.encoder is not None
     torch.manual_seed(job.seed)
     module = build(job.subject.encoder, task, len(train.classes))
-    views = Training(train, CropView(task, side), task.batch_size, job.seed)
+    views = Training(train, CropView(task, job.image_size), task.batch_size, job.seed)
     _, arrays = training.run(job, fitting.fit(job, module, views, partial(measure, job, module), "mIoU"))
     gallery.write(job.directory, cases(job, module, arrays, gallery.WORST))
     counts = torch.from_numpy(arrays["confusion"]).sum(dim=0)
@@ -40,5 +39,4 @@ def evaluate(job: Job[Segmented]) -> Values:
 
 def fits(encoder: Encoder, protocol: Protocol) -> None:
     """Raises UserError for an encoder that cannot be dilated."""
-    assert isinstance(protocol.task, Segmentation)
-    build(encoder, protocol.task, classes=2)
+    build(encoder, protocol.task_as(Segmentation), classes=2)

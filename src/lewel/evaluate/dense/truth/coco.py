@@ -66,7 +66,7 @@ def open_objects(root: Path, part: Literal["train", "val"]) -> Annotations:
     if not images[0].path.is_file():
         raise UserError(f"--data: {printable(images[0].path)}, the first image of {printable(path)}, is not there")
     names = tuple(by_id[category] for category in ids)
-    return Annotations(printable(root), split, names, tuple(ids), images, tuple(reader.skipped), reader.clipped)
+    return Annotations(printable(root), split, names, images, tuple(reader.skipped), reader.clipped)
 
 
 def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -112,7 +112,6 @@ class _Reader:
         kept = [(entry, *found) for entry in entries if (found := self._object(image, size, entry)) is not None]
         boxes = np.array([box for _, box, _ in kept], np.float64).reshape(-1, 4)
         self.clipped += int(reaches_out(boxes, size).sum())
-        none = np.zeros(len(kept), bool)
         return Annotated(
             name=str(image["file_name"]),
             path=self.folder / image["file_name"],
@@ -120,8 +119,7 @@ class _Reader:
             boxes=clipped(boxes, size),
             labels=np.array([self.numbers[entry["category_id"]] for entry, _, _ in kept], np.int64),
             crowd=np.array([bool(entry.get("iscrowd", 0)) for entry, _, _ in kept], bool),
-            difficult=none,
-            truncated=none,
+            difficult=np.zeros(len(kept), bool),
             areas=np.array([float(entry["area"]) for entry, _, _ in kept], np.float64),
             outlines=tuple(outline for _, _, outline in kept),
         )

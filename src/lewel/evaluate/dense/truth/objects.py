@@ -31,7 +31,7 @@ class Annotated:
     """One image and its k objects; k may be 0.
 
     name: unique in its set.  size: (width, height).  labels: places in the set's `classes`.
-    crowd: the box or mask is of a group (COCO).  difficult, truncated: as VOC says.
+    crowd: the box or mask is of a group (COCO).  difficult: as VOC says.
     areas: of the objects as the annotations say, in pixels: of the mask for COCO, of the box for VOC.
     outlines: polygons or run lengths of each object; none where there are no masks.
     """
@@ -43,7 +43,6 @@ class Annotated:
     labels: Int64[np.ndarray, " k"]
     crowd: Bool[np.ndarray, " k"]
     difficult: Bool[np.ndarray, " k"]
-    truncated: Bool[np.ndarray, " k"]
     areas: Float64[np.ndarray, " k"]
     outlines: tuple[Outline, ...] | None = None
 
@@ -70,15 +69,13 @@ class Annotations:
     """A part of a data set.
 
     root, split: where it was read from.
-    classes: names; category_ids: the numbers that the data set has for them.
-    skipped: objects, and polygons of objects, that are left out, and why.
+    classes: names.  skipped: objects, and polygons of objects, that are left out, and why.
     clipped: boxes that reached more than `REACH` beyond their image.
     """
 
     root: str
     split: str
     classes: tuple[str, ...]
-    category_ids: tuple[int, ...]
     images: tuple[Annotated, ...]
     skipped: tuple[Skip, ...]
     clipped: int

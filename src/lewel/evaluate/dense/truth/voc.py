@@ -116,7 +116,7 @@ def open_objects(parts: Sequence[Part]) -> Annotations:
             skipped += faults
     roots = " and ".join(dict.fromkeys(printable(part.folder) for part in parts))
     split = " and ".join(f"{part.folder.name} {part.split}" for part in parts)
-    return Annotations(roots, split, known, tuple(range(1, len(known) + 1)), tuple(images), tuple(skipped), out)
+    return Annotations(roots, split, known, tuple(images), tuple(skipped), out)
 
 
 def _image(folder: Path, name: str, numbers: dict[str, int]) -> tuple[Annotated, np.ndarray, list[Skip]]:
@@ -124,16 +124,13 @@ def _image(folder: Path, name: str, numbers: dict[str, int]) -> tuple[Annotated,
     path = folder / "Annotations" / f"{name}.xml"
     try:
         root = ElementTree.parse(path).getroot()
-        found = [
-            (_text(each, "name"), _box(each), _flag(each, "difficult"), _flag(each, "truncated"))
-            for each in root.findall("object")
-        ]
+        found = [(_text(each, "name"), _box(each), _flag(each, "difficult")) for each in root.findall("object")]
         size = _size(root, folder / "JPEGImages" / f"{name}.jpg")
     except (OSError, ElementTree.ParseError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--data: {printable(path)} cannot be read: {reason}") from error
     skipped, kept = [], []
-    for number, (label, box, difficult, truncated) in enumerate(found, 1):
+    for number, (label, box, difficult) in enumerate(found, 1):
         if label not in numbers:
             raise UserError(
                 f"--data: {printable(path)} has the class {printable(label)!r}, which is not among the {len(numbers)}"
@@ -142,15 +139,15 @@ def _image(folder: Path, name: str, numbers: dict[str, int]) -> tuple[Annotated,
         if why := fault(box, size):
             skipped.append(Skip(printable(path), f"object {number} ({label}): {why}"))
         else:
-            kept.append((box, numbers[label], difficult, truncated))
+            kept.append((box, numbers[label], difficult))
     boxes = np.array([row[0] for row in kept], np.float64).reshape(-1, 4)
     inside = clipped(boxes, size)
     labels = np.array([row[1] for row in kept], np.int64)
-    difficult, truncated = (np.array([row[column] for row in kept], bool) for column in (2, 3))
+    difficult = np.array([row[2] for row in kept], bool)
     areas = (inside[:, 2:] - inside[:, :2]).prod(axis=1)
     none = np.zeros(len(kept), bool)
     jpeg = folder / "JPEGImages" / f"{name}.jpg"
-    return Annotated(name, jpeg, size, inside, labels, none, difficult, truncated, areas), boxes, skipped
+    return Annotated(name, jpeg, size, inside, labels, none, difficult, areas), boxes, skipped
 
 
 def _text(element: Element, name: str) -> str:
