@@ -116,7 +116,8 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Seq
 def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
     """The best of a column is marked where several weights stand under one protocol."""
     comparable = len(found) > 1 and len({rules(result) for result in found}) == 1
-    best = {name: _best(name, found) for name in columns if comparable and is_percent(name)}
+    measures = [name for name in columns if comparable and is_percent(name)]
+    best = {name: value for name in measures if (value := _best(name, found)) is not None}
     return [
         Row(
             result.label,
@@ -134,8 +135,9 @@ def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
 
 
 def _best(name: str, found: Sequence[Result]) -> float | None:
-    known = [result.numbers()[name] for result in found if name in result.numbers()]
-    return (min if is_better_lower(name) else max)(known, default=None)
+    """None where all rows have the same."""
+    known = {result.numbers()[name] for result in found if name in result.numbers()}
+    return (min if is_better_lower(name) else max)(known) if len(known) > 1 else None
 
 
 def sections(found: Sequence[Result]) -> list[Section]:
