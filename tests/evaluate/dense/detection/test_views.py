@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from lewel.errors import UserError
+from lewel.data.decode import DecodeError
 from lewel.evaluate.dense.detection.source import Photographs
 from lewel.evaluate.dense.detection.views import TestView, TrainView, resized, targets
 from lewel.evaluate.dense.loading import Source
@@ -163,5 +163,5 @@ def test_the_source_reads_images_with_their_objects(tmp_path: Path) -> None:
     assert image.getpixel((0, 0)) == (1, 0, 0) and truth is files[1]
     assert source.path(2) == str(tmp_path / "2.png")
     Image.new("RGB", (9, 9)).save(tmp_path / "1.png")
-    with pytest.raises(UserError, match=r"1\.png is 9 x 9, its annotations are for 10 x 20"):
+    with pytest.raises(DecodeError, match=r"1\.png: it is 9 x 9, its annotations are for 10 x 20"):
         source.read(1)
