@@ -79,6 +79,15 @@ def test_polygons_and_both_kinds_of_runs(tmp_path: Path) -> None:
     assert found.facts()["crowd"] == 1
 
 
+def test_the_digest_follows_the_outlines(tmp_path: Path) -> None:
+    runs = {"size": [8, 12], "counts": [20, 9, 67]}
+    kinds = [[SQUARE], [SQUARE[:6]], [SQUARE, SQUARE[:6]], runs, {**runs, "counts": [21, 8, 67]}]
+    found = [
+        coco.open_objects(put(tmp_path, [entry(segmentation=each)]), "train").digest for each in [*kinds, [SQUARE]]
+    ]
+    assert len(set(found)) == len(kinds) and found[0] == found[-1]
+
+
 def test_categories_are_numbered_in_the_order_of_their_ids(tmp_path: Path) -> None:
     found = coco.open_objects(put(tmp_path, [entry(1), entry(2, category_id=3)]), "train")
     assert found.classes == ("car", "cat")

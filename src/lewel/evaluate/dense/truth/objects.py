@@ -19,7 +19,7 @@ from PIL import Image
 
 from lewel.data.decode import DecodeError, decode
 from lewel.errors import UserError
-from lewel.evaluate.dense.truth.outlines import Outline, rasterised
+from lewel.evaluate.dense.truth.outlines import Outline, as_bytes, rasterised
 from lewel.shapes import Skip
 
 Box = tuple[float, float, float, float]
@@ -90,10 +90,12 @@ class Annotations:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the names, sizes, boxes, labels and flags, and of the classes; masks are not looked at."""
+        """sha256 of the names, sizes, boxes, labels, flags and outlines, and of the classes."""
         found = hashlib.sha256("\0".join(self.classes).encode(errors="surrogateescape"))
         for image in self.images:
             found.update(f"\0{image.name}\0{image.size}\0{len(image)}".encode(errors="surrogateescape"))
+            for outline in image.outlines or ():
+                found.update(as_bytes(outline))
         for name, kind in (("boxes", "<f8"), ("labels", "<i8"), ("crowd", "u1"), ("difficult", "u1")):
             found.update(self._all(name).astype(kind).tobytes())
         return found.hexdigest()
