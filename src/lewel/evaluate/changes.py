@@ -142,7 +142,5 @@ def scaled(task: Trained, published: Trained) -> Trained:
         milestones=tuple(round(each * times) for each in published.milestones),
         warmup=round(published.warmup * times),
         lr_last=published.lr_last * (task.lr / published.lr),
-        precise_bn=min(published.precise_bn, max(task.iterations // LEAST_PER_RETAKEN, 1))
-        if published.precise_bn
-        else 0,
+        precise_bn=min(published.precise_bn, max(task.iterations // LEAST_PER_RETAKEN, 1)),
     )

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,6 +132,12 @@ class _Shared:
     console: Console
     lr_search: bool
 
+    @cached_property
+    def held_out(self) -> Divided[Any]:
+        """Of the first seed's data, for --lr-search: once, as its digest looks at every object."""
+        seed, data = next(iter(self.parts.items()))
+        return lr_search.held_out(data, seed)
+
     def check(self, entry: _Entry) -> None:
         """Raises UserError where there are jobs of another evaluation, before any of this one is done."""
         first = self._jobs(entry)[0]
@@ -174,10 +181,9 @@ class _Shared:
 
     def _searching(self, entry: _Entry) -> list[_Place]:
         """The jobs of --lr-search, with the first seed."""
-        seed, data = next(iter(self.parts.items()))
-        divided, directory = lr_search.held_out(data, seed), entry.directory / lr_search.DIRECTORY
+        seed, directory = next(iter(self.parts)), entry.directory / lr_search.DIRECTORY
         found = lr_search.candidates(entry.protocol).items()
-        return [_Place(protocol, seed, divided, directory / f"lr-{rate:g}") for rate, protocol in found]
+        return [_Place(protocol, seed, self.held_out, directory / f"lr-{rate:g}") for rate, protocol in found]
 
     def _search(self, entry: _Entry) -> lr_search.Found:
         places = {place.protocol: place for place in self._searching(entry)}

@@ -157,7 +157,7 @@ def _logits(job: Job, module: Classifier, val: Labelled) -> tuple[Float[Tensor, 
         with job.precision.autocast():
             rows.append(module.logits(batch.views[0].pixels))
         indices.append(batch.indices)
-        job.skipped.extend(skip for skip in batch.skipped if skip not in job.skipped)
+        job.skip(batch.skipped)
     module.train()
     seen = torch.cat(indices)
     if not len(seen):

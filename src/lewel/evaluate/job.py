@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -49,6 +49,10 @@ class Job(Generic[Part]):
     def numbers(self, *views: config.View) -> config.Data:
         """Size and normalisation of the images, with the views of training where there are some."""
         return config.Data(self.image_size, views, self.subject.mean, self.subject.std)
+
+    def skip(self, found: Iterable[Skip]) -> None:
+        """Add the images that cannot be read, each once."""
+        self.skipped.extend(skip for skip in found if skip not in self.skipped)
 
     def features(self, part: Labelled) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"]]:
         """The pooled features of a part's central views, and which images they are of."""

@@ -158,7 +158,7 @@ class _Skipped:
     job: Job
 
     def __call__(self, step: Step) -> None:
-        self.job.skipped.extend(skip for skip in step.batch.skipped if skip not in self.job.skipped)
+        self.job.skip(step.batch.skipped)
 
 
 @dataclass

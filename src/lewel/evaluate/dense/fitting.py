@@ -89,9 +89,12 @@ def predicted(job: Job[Any], module: nn.Module, views: Testing, batch_size: int 
     predict: Callable[..., Any] = module.predict  # pyright: ignore[reportAssignmentType]  # of every task's module
     module.eval()
     order = EvaluationOrder(images, batch_size)
-    with closing(_batches(job, views, order)) as source, _progress(job, images) as progress:
+    with (
+        closing(_batches(job, views, order)) as source,
+        Progress(images, console=job.console, unit="image of val") as progress,
+    ):
         for number, batch in enumerate(source):
-            job.skipped.extend(skip for skip in batch.skipped if skip not in job.skipped)
+            job.skip(batch.skipped)
             if len(batch.indices):
                 with torch.no_grad(), job.precision.autocast():
                     found = predict(batch.pixels, batch.sizes)
@@ -158,7 +161,3 @@ def schedule(task: Iterations) -> Schedule:
 
 def _batches(job: Job[Any], views: Training | Testing, orders: Iterable[Any]) -> Generator[Examples]:
     return batches(views, orders, job.workers, job.numbers(), job.precision.device)
-
-
-def _progress(job: Job[Any], images: int) -> Progress:
-    return Progress(images, console=job.console, unit="image of val")

@@ -29,7 +29,8 @@ def convert(module: nn.Module, norm: Norm) -> None:
         return
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
-            setattr(module, name, nn.Sequential(*_others(child, norm)) if _tail(child) else _others(child, norm)[0])
+            parts = _others(child, norm)
+            setattr(module, name, nn.Sequential(*parts) if len(parts) > 1 else parts[0])
         else:
             convert(child, norm)
 

@@ -110,11 +110,17 @@ class FCN(nn.Module):
         return functional.interpolate(scores.float(), size, mode="bilinear", align_corners=self.align_corners)
 
 
-def build(encoder: Encoder, task: Segmentation, classes: int) -> FCN:
-    """The task's network on a copy of the encoder. Raises UserError for an encoder that cannot be dilated."""
+def dilated(encoder: Encoder, task: Segmentation) -> Encoder:
+    """A copy with the task's output stride, all of it trained. Raises UserError for one that cannot be dilated."""
     encoder = deepcopy(encoder).requires_grad_(True)
     if stages := sum(stride > STRIDES[task.model] for stride in backbone.strides(encoder)):
         backbone.dilate(encoder, stages)
+    return encoder
+
+
+def build(encoder: Encoder, task: Segmentation, classes: int) -> FCN:
+    """The task's network on a copy of the encoder. Raises UserError for an encoder that cannot be dilated."""
+    encoder = dilated(encoder, task)
     norms.convert(encoder, task.norm)
     *_, res4, res5 = backbone.widths(encoder)
     if task.model == "fcn16":

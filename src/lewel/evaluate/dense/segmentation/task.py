@@ -13,7 +13,7 @@ from lewel.evaluate.dense.loading import Training
 from lewel.evaluate.dense.segmentation import miou
 from lewel.evaluate.dense.segmentation.cases import cases
 from lewel.evaluate.dense.segmentation.measuring import measure
-from lewel.evaluate.dense.segmentation.model import build
+from lewel.evaluate.dense.segmentation.model import build, dilated
 from lewel.evaluate.dense.segmentation.views import CropView
 from lewel.evaluate.dense.tasks import Segmentation
 from lewel.evaluate.dense.truth.masks import Segmented
@@ -39,4 +39,4 @@ def evaluate(job: Job[Segmented]) -> Values:
 
 def fits(encoder: Encoder, protocol: Protocol) -> None:
     """Raises UserError for an encoder that cannot be dilated."""
-    build(encoder, protocol.task_as(Segmentation), classes=2)
+    dilated(encoder, protocol.task_as(Segmentation))

@@ -124,14 +124,19 @@ class Annotations:
     def warnings(self) -> Iterator[str]:
         """Sentences for the user, where objects are left out or changed."""
         if self.skipped:
-            first = "; ".join(f"{skip.path}: {skip.reason}" for skip in self.skipped[:3])
-            more = "; ..." if len(self.skipped) > 3 else ""
-            yield f"{self.split}: {len(self.skipped)} objects, or parts of them, skipped: {first}{more}"
+            yield f"{self.split}: {len(self.skipped)} objects, or parts of them, skipped: {first_skipped(self.skipped)}"
         if self.clipped:
             yield f"{self.split}: {self.clipped} boxes reach beyond their image and are cut at its border"
 
     def _all(self, name: str) -> np.ndarray:
         return np.concatenate([getattr(image, name) for image in self.images])
+
+
+def first_skipped(skipped: Sequence[Skip], most: int = 3) -> str:
+    """The first of them, with their reasons, for a warning."""
+    return "; ".join(f"{skip.path}: {skip.reason}" for skip in skipped[:most]) + (
+        "; ..." if len(skipped) > most else ""
+    )
 
 
 def check_not_empty(images: Sequence[object], where: str) -> None:

@@ -23,6 +23,7 @@ from lewel.data.decode import DecodeError, decode, first_few, printable, size
 from lewel.errors import UserError
 from lewel.evaluate.dense.truth import pts
 from lewel.evaluate.dense.truth.face_lists import FULL, Part, listed
+from lewel.evaluate.dense.truth.objects import first_skipped
 from lewel.shapes import Skip
 
 EYE_CORNERS = {68: (36, 45)}  # the outer ones: the right eye's, which is left in the image, and the left eye's
@@ -103,9 +104,7 @@ class Landmarked:
     def warnings(self) -> Iterator[str]:
         """Sentences for the user, where faces are left out, or are not what they should be."""
         if self.skipped:
-            first = "; ".join(f"{skip.path}: {skip.reason}" for skip in self.skipped[:3])
-            more = "; ..." if len(self.skipped) > 3 else ""
-            yield f"{self.split}: {len(self.skipped)} faces skipped: {first}{more}"
+            yield f"{self.split}: {len(self.skipped)} faces skipped: {first_skipped(self.skipped)}"
         if self.outside:
             yield f"{self.split}: {len(self.outside)} faces have points far outside: {first_few(self.outside)}"
         for name, count in self.expected.items():
