@@ -21,8 +21,12 @@ from torch import Tensor, nn
 import lewel
 from lewel.bench.one_file import packaged
 from lewel.config import Encoder
+from lewel.data import scenes
 from lewel.engine.optim import make_optimizer
 from lewel.engine.schedule import warmup_cosine
+from lewel.evaluate.dense.truth import coco, voc
+from lewel.evaluate.dense.truth.masks import open_segmentation
+from lewel.evaluate.dense.truth.points import open_landmarks
 from lewel.recipes import lewel_b_in1k_100ep, lewel_b_tiny, methods, moco_v2_tiny
 from lewel.shapes import Batch, View
 
@@ -198,6 +202,56 @@ def test_lightning_runs_from_the_command_line(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert lewel.load_encoder(tmp_path / "encoder.safetensors").name == "resnet18"
+
+
+# -- eight_images.py -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scenes.make(tmp_path_factory.mktemp("objects") / "scenes", train=60, val=2, size=64)
+
+
+@pytest.mark.parametrize("form", ["voc", "coco"])
+def test_eight_images_with_large_objects_are_train_and_val(form: str, objects: Path, tmp_path: Path) -> None:
+    eight = example("eight_images")
+    if form == "coco":
+        eight.coco(objects, tmp_path)
+        train, val = (coco.open_objects(tmp_path, part) for part in ("train", "val"))
+    else:
+        eight.voc(objects / "VOCdevkit", tmp_path)
+        train, val = (voc.open_objects(voc.detection_parts(tmp_path, part)) for part in ("train", "val"))
+    assert train.digest == val.digest and len(train) == 8 and not [*train.warnings()]
+    for each in train.images:
+        assert 1 <= len(each) <= 3
+        sides = each.boxes[:, 2:] - each.boxes[:, :2]
+        assert (sides.prod(axis=1) > 0.05 * each.size[0] * each.size[1]).all()  # VOC's numbers are whole pixels
+        assert each.image().size == each.size
+
+
+def test_eight_masks_and_eight_faces(objects: Path, tmp_path: Path) -> None:
+    eight = example("eight_images")
+    eight.segmentation(objects / "VOCdevkit", tmp_path / "masks")
+    train, val = (open_segmentation(tmp_path / "masks", part) for part in ("train", "val"))
+    assert train.digest == val.digest and len(train) == 8
+    shares = train.counts[:, :-1] / train.counts.sum(axis=1, keepdims=True)
+    assert ((shares == 0) | (shares >= 0.06)).all()
+    (tmp_path / "all" / "train").mkdir(parents=True)
+    for number in range(9):
+        Image.new("RGB", (40, 40)).save(tmp_path / "all" / "train" / f"{number}.jpg")
+        points = tmp_path / "all" / "train" / f"{number}.pts"
+        points.write_text(f"version: 1\nn_points: 2\n{{\n{10 + number} 10\n30 30\n}}\n")
+    eight.faces(tmp_path / "all", tmp_path / "faces")
+    train, val = (open_landmarks(tmp_path / "faces", part) for part in ("train", "val"))
+    assert len(train) == len(val) == 8 and np.array_equal(train.points, val.points)
+
+
+def test_eight_images_says_where_there_are_fewer(tmp_path: Path) -> None:
+    made = scenes.make(tmp_path / "scenes", train=4, val=1, size=64)
+    command = [sys.executable, str(EXAMPLES / "eight_images.py"), "coco", str(made), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "images of train have 1 to 3 objects of 6% or more" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 # -- slurm -----------------------------------------------------------------------------------------------------------

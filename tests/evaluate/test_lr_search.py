@@ -73,6 +73,7 @@ def test_rates_that_diverge_are_no_choice() -> None:
     limit = 0.015
     found = search(PROTOCOL, ("mIoU", True), measured)
     assert found.facts["chosen"] == 0.01 and found.facts["tried"]["0.04"] is None
+    assert lr_search.told(found.facts).endswith(": 0.005: 0.01, 0.01: 0.01, 0.02: diverged, 0.04: diverged.")
     limit = 0.0
     with pytest.raises(UserError, match=r"no rate of 0\.005, 0\.01, 0\.02, 0\.04 trains; give a lower --lr"):
         search(PROTOCOL, ("mIoU", True), measured)
@@ -94,7 +95,7 @@ def test_a_number_that_is_none_is_no_choice() -> None:
         4.0,
         None,
     ]
-    with pytest.raises(UserError, match="has a AP: the held out part is too small; give --lr"):
+    with pytest.raises(UserError, match="gives AP: the held out part is too small; give --lr"):
         search(PROTOCOL, ("AP", True), lambda rate, _: {"AP": float("nan")})
 
 

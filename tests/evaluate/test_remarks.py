@@ -62,14 +62,15 @@ def test_images_that_could_not_be_read() -> None:
 
 def test_rates_that_were_searched_can_be_compared() -> None:
     def searched(label: str, rate: float, **more: Any) -> Result:
-        search = {"chosen": rate, "by": "AP", "held_out": 0.2, "tried": {"0.01": 1.5, "0.02": None}}
+        search = {"chosen": rate, "by": "AP", "held_out": 0.2, "diverged": ["0.04"]}
+        search["tried"] = {"0.01": 1.5, "0.02": None, "0.04": None}
         found = result(label, images=80, training={"images": 80, "batch_size": 80, "lr_search": search})
         numbers = {"batch_size": 80, "lr": rate, "lr_last": rate / 100, "name": f"p[lr={rate:g}]", "digest": f"p{rate}"}
         return replace(found, protocol={**found.protocol, **numbers, **more})
 
     told = remarks([searched("a", 0.01), searched("b", 0.02)])
     assert told == [
-        f"{label}: rate {rate}, by AP on 20% of train, held out: 0.01: 1.50, 0.02: none."
+        f"{label}: rate {rate}, by AP on 20% of train, held out: 0.01: 1.50, 0.02: none, 0.04: diverged."
         for label, rate in (("a", "0.01"), ("b", "0.02"))
     ]
     other = remarks([searched("a", 0.01), searched("b", 0.02, iterations=7)])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,9 @@ from typing import Any
 import little
 import numpy as np
 import pytest
+import stops
 
-from lewel.engine import files, loop
+from lewel.engine import files
 from lewel.engine.loop import Step
 from lewel.engine.signals import Interrupted
 from lewel.errors import UserError
@@ -58,33 +57,12 @@ def done(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, np.n
     return values, [{k: v for k, v in row.items() if k not in SPEEDS} for row in rows], predictions
 
 
-def crash(step: Step) -> None:
-    raise RuntimeError("the machine went away")
-
-
-def ask(step: Step) -> None:
-    """The loop sees it in the next step, if there is one."""
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def stop_after(number: int, how: Callable[[Step], None], first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """first: before the other callbacks of that step, so that neither evaluation nor checkpoint of it is there."""
-
-    def train(*arguments: Any, callbacks: Any, **options: Any) -> None:
-        def callback(step: Step) -> None:
-            if step.number == number:
-                how(step)
-
-        more = [callback, *callbacks] if first else [*callbacks, callback]
-        loop.train(*arguments, callbacks=more, **options)
-
-    monkeypatch.setattr(training, "train", train)
-
-
 @pytest.mark.parametrize(
     ("task", "steps"), [(LINEAR, range(1, 13)), (SEMI, (5,)), (ATTRIBUTES, (4,))], ids=["linear", "semi", "faces"]
 )
-@pytest.mark.parametrize(("how", "first"), [(ask, True), (crash, True), (crash, False)], ids=["asked", "in", "after"])
+@pytest.mark.parametrize(
+    ("how", "first"), [(stops.ask, True), (stops.crash, True), (stops.crash, False)], ids=["asked", "in", "after"]
+)
 def test_stopped_and_started_again_is_unbroken(
     task: Task, steps: Any, how: Callable[[Step], None], first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,9 +70,9 @@ def test_stopped_and_started_again_is_unbroken(
     for number in steps:
         again = job(task, tmp_path / str(number))
         with monkeypatch.context() as patch, pytest.raises((RuntimeError, Interrupted)) as stopped:
-            stop_after(number, how, first, patch)
+            stops.after(number, how, first, patch)
             done(again)
-        assert isinstance(stopped.value, Interrupted) == (how is ask)
+        assert isinstance(stopped.value, Interrupted) == (how is stops.ask)
         found, found_rows, found_predictions = done(again)
         assert found == values and found_rows == rows
         assert found_predictions.keys() == predictions.keys()
@@ -107,7 +85,7 @@ def test_the_best_is_a_row_of_the_record_though_another_was_seen(
     """On a GPU a job that goes on may come to other bits; what it saw before it was killed does not count."""
     given = job(LINEAR, tmp_path)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        stop_after(6, crash, False, patch)
+        stops.after(6, stops.crash, False, patch)
         outcome = linear._outcome
 
         def too_good(*arguments: Any) -> Any:
@@ -129,7 +107,7 @@ def test_a_damaged_checkpoint_is_said_and_the_job_begins_anew(
 ) -> None:
     expected, given = done(job(LINEAR, tmp_path / "whole")), job(LINEAR, tmp_path / "damaged")
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        stop_after(7, crash, False, patch)
+        stops.after(7, stops.crash, False, patch)
         done(given)
     (saved,) = tmp_path.glob("damaged/checkpoints/step-*/module.safetensors")
     saved.write_bytes(saved.read_bytes()[:-1] + b"?")

@@ -195,10 +195,7 @@ class _Shared:
             return self._run(places[protocol], entry.subject, FeatureCache()).metrics
 
         found = lr_search.search(entry.protocol, ranked, measured)
-        tried = ", ".join(
-            f"{rate}: {'diverged' if value is None else f'{value:.2f}'}" for rate, value in found.facts["tried"].items()
-        )
-        self.console.print(f"--lr-search: {ranked[0]} of {tried}; takes {found.facts['chosen']:g}", highlight=False)
+        self.console.print(f"--lr-search: {lr_search.told(found.facts)}", highlight=False)
         return found
 
     def _is_deterministic(self, entry: _Entry) -> bool:

@@ -84,10 +84,7 @@ def evaluate(job: Job) -> Values:
             classifiers,
             optimizer(classifiers, task, settings),
             training.schedule(task, order.steps_per_epoch),
-            task.epochs * order.steps_per_epoch,
-            order.steps_per_epoch,
-            task.evaluate_every * order.steps_per_epoch,
-            training.save_every(order.steps_per_epoch),
+            training.in_epochs(task, order.steps_per_epoch),
             lambda start: batches(job, replace(order, start_step=start)),
             lambda batch: (
                 features.encode(network, batch, job.precision, images),

@@ -83,7 +83,7 @@ def search(
     finite = {rate: value for rate, value in tried.items() if value is not None}
     if not finite:
         rates = ", ".join(f"{rate:g}" for rate in tried)
-        why = "trains; give a lower --lr" if diverged else f"has a {name}: the held out part is too small; give --lr"
+        why = "trains; give a lower --lr" if diverged else f"gives {name}: the held out part is too small; give --lr"
         raise UserError(f"--lr-search: no rate of {rates} {why}")
     chosen = (max if more_is_better else min)(finite, key=lambda rate: finite[rate])
     facts = {
@@ -91,9 +91,20 @@ def search(
         "held_out": HELD_OUT,
         "iterations": _task(next(iter(candidates(protocol).values()))).iterations,
         "tried": {f"{rate:g}": value for rate, value in tried.items()},
+        "diverged": [f"{rate:g}" for rate in sorted(diverged)],
         "chosen": chosen,
     }
     return Found(outcomes(protocol)[chosen], facts)
+
+
+def told(facts: dict[str, Any]) -> str:
+    """What was tried and chosen, in a line."""
+    without = {rate: "diverged" for rate in facts["diverged"]}
+    tried = ", ".join(
+        f"{rate}: {without.get(rate, 'none') if value is None else f'{value:.2f}'}"
+        for rate, value in facts["tried"].items()
+    )
+    return f"rate {facts['chosen']:g}, by {facts['by']} on {facts['held_out']:.0%} of train, held out: {tried}."
 
 
 def _task(protocol: Protocol) -> Iterations:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lewel.evaluate import results
+from lewel.evaluate import lr_search, results
 from lewel.evaluate.results import Result
 
 
@@ -44,12 +44,7 @@ def _of_training(result: Result) -> list[str]:
 
 def _of_the_search(result: Result) -> list[str]:
     search = result.runs[0].training.get("lr_search")
-    if search is None:
-        return []
-    tried = ", ".join(
-        f"{rate}: {'none' if value is None else f'{value:.2f}'}" for rate, value in search["tried"].items()
-    )
-    return [f"rate {search['chosen']:g}, by {search['by']} on {search['held_out']:.0%} of train, held out: {tried}."]
+    return [lr_search.told(search)] if search is not None else []
 
 
 def _of_images(result: Result) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -41,11 +41,19 @@ LEAST_STEPS = 100  # between checkpoints
 BEST = "best"  # directory: arrays of each evaluation that was the best so far, by step
 
 
+class Steps(NamedTuple):
+    """How long training is, and what happens when, in steps.  an_epoch: for the record, which tells epochs."""
+
+    total: int
+    an_epoch: float
+    between_evaluations: int
+    between_checkpoints: int
+
+
 @dataclass(frozen=True)
 class Fit:
     """What is trained, on what, and how it is measured.
 
-    evaluate_every, save_every: steps.   steps_per_epoch: for the record, which tells epochs.
     batches: from a step to the batches from there on.   to_inputs: batch -> the module's inputs.
     measure: () -> the numbers of an evaluation, with `rank_by` among them, and arrays to keep if it is the result.
     result: "best": the evaluation with the highest `rank_by`; "last": that after the last step.
@@ -54,10 +62,7 @@ class Fit:
     module: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    total_steps: int
-    steps_per_epoch: float
-    evaluate_every: int
-    save_every: int
+    steps: Steps
     batches: Callable[[int], Generator[Any]]
     to_inputs: Callable[[Any], tuple[Any, ...]]
     measure: Callable[[], tuple[dict[str, Any], dict[str, np.ndarray]]]
@@ -76,9 +81,10 @@ def schedule(task: Linear | Finetune, steps_per_epoch: int) -> Schedule:
     )
 
 
-def save_every(steps_per_epoch: int) -> int:
-    """Steps between checkpoints, in whole epochs."""
-    return math.ceil(LEAST_STEPS / steps_per_epoch) * steps_per_epoch
+def in_epochs(task: Linear | Finetune, steps_per_epoch: int) -> Steps:
+    """The protocol's, evaluations and checkpoints at the ends of epochs."""
+    total, between = task.epochs * steps_per_epoch, task.evaluate_every * steps_per_epoch
+    return Steps(total, steps_per_epoch, between, math.ceil(LEAST_STEPS / steps_per_epoch) * steps_per_epoch)
 
 
 def facts(task: Task, images: int) -> dict[str, Any]:
@@ -107,9 +113,9 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
 
     Raises Interrupted when asked to stop, after a checkpoint.
     """
-    total = fit.total_steps
+    total = fit.steps.total
     training = Training(fit.module, fit.optimizer, job.precision.scaler())
-    identity = Identity({"protocol": job.protocol.facts()["digest"]}, math.ceil(total / fit.steps_per_epoch), 1)
+    identity = Identity({"protocol": job.protocol.facts()["digest"]}, math.ceil(total / fit.steps.an_epoch), 1)
     found, damages = checkpoint.newest_whole(job.directory)
     for damage in damages:
         log.warning("%s; the job begins anew", damage)
@@ -117,7 +123,7 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
     rows = Record(job.directory, "--out").open(start)
     with StopRequest() as stop, Progress(total, start, job.console) as progress:
         evaluate = _Evaluate(job, fit, rows)
-        save = _Save(job.directory, training, identity, fit.save_every)
+        save = _Save(job.directory, training, identity, fit.steps.between_checkpoints)
         with closing(rows), closing(save), closing(fit.batches(start)) as batches:
             train(
                 fit.module,
@@ -128,7 +134,7 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
                 precision=job.precision,
                 scaler=training.scaler,
                 start_step=start,
-                callbacks=[_Skipped(job), _Watch(rows, progress, fit.steps_per_epoch), evaluate, save],
+                callbacks=[_Skipped(job), _Watch(rows, progress, fit.steps.an_epoch), evaluate, save],
                 stop=stop,
                 to_inputs=fit.to_inputs,
             )
@@ -208,7 +214,7 @@ class _Evaluate:
     record: Record
 
     def __call__(self, step: Step) -> None:
-        if step.number % self.fit.evaluate_every and step.number != step.total_steps:
+        if step.number % self.fit.steps.between_evaluations and step.number != step.total_steps:
             return
         name, best = self.fit.rank_by, self.fit.result == "best"
         before = [row[name] for row in self.record.rows if name in row]
@@ -217,7 +223,7 @@ class _Evaluate:
             path = _of_step(self.job.directory, step.number)
             path.parent.mkdir(exist_ok=True)
             predictions.save(path, arrays)
-        epoch = step.number / self.fit.steps_per_epoch
+        epoch = step.number / self.fit.steps.an_epoch
         self.record.write({"step": step.number, "epoch": epoch, **numbers})
         at = f"epoch {epoch:g}" if best else f"step {step.number}"
         self.job.console.print(f"{at}: {name} {numbers[name]:.2f} % on val", highlight=False)

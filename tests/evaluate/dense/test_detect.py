@@ -13,11 +13,10 @@ from typing import Any
 import little
 import numpy as np
 import pytest
+import stops
 
 from lewel.data import scenes
-from lewel.engine import loop
-from lewel.engine.loop import Step
-from lewel.evaluate import kinds, training
+from lewel.evaluate import kinds
 from lewel.evaluate.changes import Changes, get_protocol
 from lewel.evaluate.dense import fitting, gallery
 from lewel.evaluate.dense.detection import task as detection
@@ -78,16 +77,8 @@ def test_stopped_and_started_again_is_unbroken(
     monkeypatch.setattr(fitting, "SAVE_EVERY", 1)
     values, predictions = done(job(data, tmp_path / "unbroken"))
     again = job(data, tmp_path / "again")
-
-    def crash(step: Step) -> None:
-        if step.number == number:
-            raise RuntimeError("the machine went away")
-
-    def train(*arguments: Any, callbacks: Any, **options: Any) -> None:
-        loop.train(*arguments, callbacks=[crash, *callbacks] if first else [*callbacks, crash], **options)
-
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(training, "train", train)
+        stops.after(number, stops.crash, first, patch)
         done(again)
     found, found_predictions = done(again)
     assert json.dumps(found) == json.dumps(values)  # NaN of classes without objects included

@@ -60,6 +60,14 @@ def test_batches_are_of_one_kind() -> None:
     assert list(replace(stream, start_step=9)) == orders[9:]
 
 
+def test_batches_are_mixed_where_there_are_fewer_than_one_of_a_kind() -> None:
+    """Two high images, each twice in a batch, have statistics of their own: with the others' nothing was found."""
+    kinds = np.array([0, 0, 0, 0, 0, 1, 1, 0])
+    assert list(Stream(8, 4, 6, seed=1, kinds=kinds)) == list(Stream(8, 4, 6, seed=1))
+    assert all(len(set(order)) == 4 for _, order in Stream(8, 4, 6, seed=1, kinds=kinds))
+    assert list(Stream(8, 2, 6, seed=1, kinds=kinds)) != list(Stream(8, 2, 6, seed=1))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_is_drawn_belongs_to_the_number_of_the_image(workers: int) -> None:
     views, stream = Training(Grey(4), view, 3, seed=5), Stream(4, 3, 5, seed=5)

@@ -9,13 +9,11 @@ from typing import Any
 import little
 import numpy as np
 import pytest
+import stops
 import torch
 
 from lewel.data import scenes
 from lewel.data.scene_objects import CLASSES
-from lewel.engine import loop
-from lewel.engine.loop import Step
-from lewel.evaluate import training
 from lewel.evaluate.changes import Changes, get_protocol
 from lewel.evaluate.dense import fitting, gallery
 from lewel.evaluate.dense.segmentation import model
@@ -87,16 +85,8 @@ def test_stopped_and_started_again_is_unbroken(
     values, predictions = done(job(data, tmp_path / "unbroken"))
     monkeypatch.setattr(fitting, "SAVE_EVERY", 1)
     again = job(data, tmp_path / "again")
-
-    def crash(step: Step) -> None:
-        if step.number == 2:
-            raise RuntimeError("the machine went away")
-
-    def train(*arguments: Any, callbacks: Any, **options: Any) -> None:
-        loop.train(*arguments, callbacks=[crash, *callbacks] if first else [*callbacks, crash], **options)
-
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(training, "train", train)
+        stops.after(2, stops.crash, first, patch)
         done(again)
     found, found_predictions = done(again)
     assert json.dumps(found) == json.dumps(values)

@@ -63,10 +63,9 @@ def fit(
         module,
         optimizer(module, task),
         schedule(task),
-        task.iterations,
-        images / task.batch_size,
-        math.ceil(task.iterations / task.evaluations),
-        SAVE_EVERY,
+        training.Steps(
+            task.iterations, images / task.batch_size, math.ceil(task.iterations / task.evaluations), SAVE_EVERY
+        ),
         batches_from,
         inputs,
         measured,

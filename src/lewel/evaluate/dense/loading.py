@@ -98,6 +98,8 @@ class Stream(Iterable[Order]):
     """Of each step its images: epoch after epoch without a gap, the order of each belongs to (seed, epoch).
 
     kinds: (n,) of each image, such as wide or high: a batch has images of one kind, and begins when it has them all.
+    Not so where there are fewer than a batch of a kind: it would hold an image twice, and the statistics of batch norm
+    would be those of very few images.
     """
 
     n: int
@@ -116,10 +118,13 @@ class Stream(Iterable[Order]):
 
     def _batches(self) -> Iterator[list[int]]:
         waiting: dict[int, list[int]] = {}
+        kinds = np.zeros(self.n, np.int64) if self.kinds is None else self.kinds
+        if np.unique(kinds, return_counts=True)[1].min() < self.batch_size:
+            kinds = np.zeros_like(kinds)
         epoch = 0
         while True:
             for index in permutation(self.n, self.seed, epoch).tolist():
-                found = waiting.setdefault(0 if self.kinds is None else int(self.kinds[index]), [])
+                found = waiting.setdefault(int(kinds[index]), [])
                 found.append(index)
                 if len(found) == self.batch_size:
                     yield found.copy()

@@ -14,8 +14,8 @@ from lewel.errors import UserError
 from lewel.evaluate.dense.detection.coco_ap import tools
 from lewel.evaluate.dense.tasks import Detection
 from lewel.evaluate.dense.truth import coco, voc
+from lewel.evaluate.dense.truth.annotations import Annotations
 from lewel.evaluate.dense.truth.masks import Segmented, open_segmentation
-from lewel.evaluate.dense.truth.objects import Annotations
 from lewel.evaluate.dense.truth.outlines import coco_masks
 from lewel.evaluate.dense.truth.points import Landmarked, check_same_points, open_landmarks
 from lewel.evaluate.parts import Divided
@@ -50,7 +50,7 @@ def open_objects(options: Evaluation, protocol: Numbers, console: Console) -> di
         if not part.counts.any():
             raise UserError(f"--data {printable(root)}: no objects in {part.split}; both parts need some")
     warn((*train.warnings(), *val.warnings()), console)
-    warn(_in_both((each.name for each in train.images), (each.name for each in val.images)), console)
+    warn(_in_both(train.images.names, val.images.names), console)
     return by_seed(options, train, val, classes=_same(options, train.classes, val.classes))
 
 

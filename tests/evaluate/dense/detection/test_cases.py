@@ -11,7 +11,8 @@ from PIL import Image
 
 from lewel.evaluate.dense.detection.cases import Outcome, cases, outcome
 from lewel.evaluate.dense.detection.found import Found, run_lengths
-from lewel.evaluate.dense.truth.objects import Annotated, Annotations
+from lewel.evaluate.dense.truth.annotations import Annotations, Images
+from lewel.evaluate.dense.truth.objects import Annotated
 
 SIZE = (100, 50)
 
@@ -71,7 +72,7 @@ def test_the_worst_come_first_and_files_that_are_gone_do_not(tmp_path: Path) -> 
         masks = run_lengths(np.ones((len(boxes), SIZE[1], SIZE[0]), bool))
         guesses.append(found(boxes)._replace(masks=masks))
     (tmp_path / "gone.png").unlink()
-    val = Annotations("", "val", ("thing",), tuple(images), (), 0)
+    val = Annotations("", "val", ("thing",), Images.of(images), (), 0)
     chosen = cases(val, guesses, 3)
     assert [case.name for case in chosen] == ["worst", "bad", "half"]
     assert chosen[2].score == "F1 0.50: 1 of 2 found, 1 wrong"
@@ -82,7 +83,7 @@ def test_the_worst_come_first_and_files_that_are_gone_do_not(tmp_path: Path) -> 
 
 def test_of_unsure_detections_the_best_are_shown(tmp_path: Path) -> None:
     Image.new("RGB", SIZE).save(tmp_path / "a.png")
-    val = Annotations("", "val", ("thing",), (shown([at(0)], "a", tmp_path / "a.png"),), (), 0)
+    val = Annotations("", "val", ("thing",), Images.of([shown([at(0)], "a", tmp_path / "a.png")]), (), 0)
     unsure = found([at(number) for number in range(8)], np.linspace(0.1, 0.4, 8).tolist())
     picture = np.asarray(cases(val, [unsure], 1)[0].prediction)
     assert not picture[:, : 5 * 42 - 45].any() and picture[:, 5 * 42 :].any()

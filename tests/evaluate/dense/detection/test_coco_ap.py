@@ -19,7 +19,8 @@ from pycocotools.cocoeval import COCOeval
 from lewel.evaluate.dense.detection.coco_ap import NAMES, precision
 from lewel.evaluate.dense.detection.found import Found, run_lengths
 from lewel.evaluate.dense.truth import coco
-from lewel.evaluate.dense.truth.objects import Annotated, Annotations
+from lewel.evaluate.dense.truth.annotations import Annotations, Images
+from lewel.evaluate.dense.truth.objects import Annotated
 
 KINDS = {"boxes": "bbox", "masks": "segm"}
 NONE = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), ())
@@ -70,7 +71,7 @@ def test_numbers_are_pycocotools(
         chosen = {each["id"] for each in theirs.anns.values() if each["id"] % 4 == 0}
         for number in chosen:
             theirs.anns[number]["difficult"] = True
-        truth = replace(truth, images=tuple(_marked(image, theirs, chosen) for image in truth.images))
+        truth = replace(truth, images=Images.of(_marked(image, theirs, chosen) for image in truth.images))
     expected, by_class = pycocotools(theirs, guesses, of)
     ours = precision(truth, detected, of)
     assert 5 < expected[:6].min() * 100 < expected[:6].max() * 100 < 90  # neither all right nor all wrong
@@ -91,7 +92,7 @@ def test_crowds_and_difficult_objects_change_the_numbers(noisy: tuple) -> None:
     plain = [replace(image, crowd=np.zeros(len(image), bool)) for image in truth.images]
     hard = [replace(image, difficult=np.arange(len(image)) % 2 == 0) for image in truth.images]
     numbers = [
-        precision(replace(truth, images=tuple(images)), detected, "boxes").numbers[0] for images in (plain, hard)
+        precision(replace(truth, images=Images.of(images)), detected, "boxes").numbers[0] for images in (plain, hard)
     ]
     assert len({precision(truth, detected, "boxes").numbers[0], *numbers}) == 3
 
@@ -119,7 +120,7 @@ def test_perfect_detections_have_100_and_none_have_0(noisy: tuple, of: Literal["
 def test_images_may_all_be_without_objects(noisy: tuple) -> None:
     truth = noisy[2]
     empty = tuple(image for image in truth.images if not len(image))
-    assert np.isnan(precision(replace(truth, images=empty), [NONE] * len(empty), "boxes").numbers).all()
+    assert np.isnan(precision(replace(truth, images=Images.of(empty)), [NONE] * len(empty), "boxes").numbers).all()
 
 
 def synthetic(images: int, classes: int = 80, most: int = 100, seed: int = 0) -> tuple[Annotations, list[Found]]:
@@ -143,7 +144,7 @@ def synthetic(images: int, classes: int = 80, most: int = 100, seed: int = 0) ->
         guesses[:, 2:] = np.maximum(guesses[:, 2:], guesses[:, :2] + 1)
         detected.append(Found(guesses, rng.random(most), guessed))
     names = tuple(f"class {number}" for number in range(classes))
-    return Annotations("", "val", names, tuple(shown), (), 0), detected
+    return Annotations("", "val", names, Images.of(shown), (), 0), detected
 
 
 @pytest.mark.slow

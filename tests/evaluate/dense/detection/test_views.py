@@ -15,7 +15,8 @@ from lewel.evaluate.dense.detection.source import Photographs
 from lewel.evaluate.dense.detection.views import TestView, TrainView, resized, targets
 from lewel.evaluate.dense.loading import Source
 from lewel.evaluate.dense.tasks import Detection
-from lewel.evaluate.dense.truth.objects import Annotated, Annotations
+from lewel.evaluate.dense.truth.annotations import Annotations, Images
+from lewel.evaluate.dense.truth.objects import Annotated
 
 TRAIN = TrainView((96, 128, 160), 213)
 
@@ -157,10 +158,10 @@ def test_the_source_reads_images_with_their_objects(tmp_path: Path) -> None:
     for number, size in enumerate([(20, 10), (10, 20), (10, 10)]):
         Image.new("RGB", size, (number, 0, 0)).save(tmp_path / f"{number}.png")
         files.append(Annotated(**{**vars(annotated([[1, 1, 5, 5]], size)), "path": tmp_path / f"{number}.png"}))
-    source = Photographs(Annotations("r", "train", ("a",), tuple(files), (), 0))
+    source = Photographs(Annotations("r", "train", ("a",), Images.of(files), (), 0))
     assert isinstance(source, Source) and len(source) == 3 and source.kinds.tolist() == [1, 0, 0]
     image, truth = source.read(1)
-    assert image.getpixel((0, 0)) == (1, 0, 0) and truth is files[1]
+    assert image.getpixel((0, 0)) == (1, 0, 0) and truth.path == files[1].path and truth.size == (10, 20)
     assert source.path(2) == str(tmp_path / "2.png")
     Image.new("RGB", (9, 9)).save(tmp_path / "1.png")
     with pytest.raises(DecodeError, match=r"1\.png: it is 9 x 9, its annotations are for 10 x 20"):

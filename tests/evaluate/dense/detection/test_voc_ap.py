@@ -13,7 +13,8 @@ from torchvision.ops import box_iou
 
 from lewel.evaluate.dense.detection.found import Found
 from lewel.evaluate.dense.detection.voc_ap import OVERLAPS, precision
-from lewel.evaluate.dense.truth.objects import Annotated, Annotations
+from lewel.evaluate.dense.truth.annotations import Annotations, Images
+from lewel.evaluate.dense.truth.objects import Annotated
 
 NONE = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
 
@@ -27,7 +28,7 @@ def image(boxes: list, labels: list[int] | None = None, difficult: list[bool] | 
 
 
 def annotations(images: list[Annotated], classes: int = 1) -> Annotations:
-    return Annotations("", "val", tuple("abcdef"[:classes]), tuple(images), (), 0)
+    return Annotations("", "val", tuple("abcdef"[:classes]), Images.of(images), (), 0)
 
 
 def detections(boxes: list, scores: list[float], labels: list[int] | None = None) -> Found:

@@ -20,7 +20,8 @@ from lewel.evaluate.dense.detection.found import Found
 from lewel.evaluate.dense.detection.voc_ap import matched
 from lewel.evaluate.dense.drawing import SURE
 from lewel.evaluate.dense.gallery import Case
-from lewel.evaluate.dense.truth.objects import Annotated, Annotations
+from lewel.evaluate.dense.truth.annotations import Annotations
+from lewel.evaluate.dense.truth.objects import Annotated
 from lewel.evaluate.dense.truth.outlines import coco_masks
 
 OVERLAP = 0.5

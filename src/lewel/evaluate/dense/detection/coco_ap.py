@@ -16,7 +16,7 @@ from jaxtyping import Float64
 
 from lewel.errors import UserError
 from lewel.evaluate.dense.detection.found import Found
-from lewel.evaluate.dense.truth.objects import Annotations
+from lewel.evaluate.dense.truth.annotations import Annotations
 from lewel.evaluate.dense.truth.outlines import Outline, coco_masks
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -44,7 +44,7 @@ def precision(truth: Annotations, detected: Sequence[Found], of: Literal["boxes"
     """
     coco, evaluation = tools()
     assert len(truth) == len(detected)
-    rank = np.argsort(np.argsort([image.name for image in truth.images], kind="stable")).tolist()
+    rank = np.argsort(np.argsort(list(truth.images.names), kind="stable")).tolist()
     known = {
         "images": [
             {"id": number, "width": image.size[0], "height": image.size[1]}

@@ -10,7 +10,8 @@ from jaxtyping import Int64
 from PIL import Image
 
 from lewel.data.decode import printable
-from lewel.evaluate.dense.truth.objects import Annotated, Annotations
+from lewel.evaluate.dense.truth.annotations import Annotations
+from lewel.evaluate.dense.truth.objects import Annotated
 
 
 @dataclass(frozen=True)
@@ -33,4 +34,5 @@ class Photographs:
     @cached_property
     def kinds(self) -> Int64[np.ndarray, " n"]:
         """1 for images that are wider than high, 0 for others: batches of one kind are filled up less."""
-        return np.array([image.size[0] > image.size[1] for image in self.annotations.images], np.int64)
+        width, height = self.annotations.images.sizes.T
+        return (width > height).astype(np.int64)

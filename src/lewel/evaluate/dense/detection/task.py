@@ -22,7 +22,7 @@ from lewel.evaluate.dense.detection.source import Photographs
 from lewel.evaluate.dense.detection.views import TestView, TrainView
 from lewel.evaluate.dense.loading import Testing, Training
 from lewel.evaluate.dense.tasks import Detection
-from lewel.evaluate.dense.truth.objects import Annotations
+from lewel.evaluate.dense.truth.annotations import Annotations
 from lewel.evaluate.job import Job, Values
 from lewel.evaluate.protocols import Protocol
 from lewel.model.encoder import Encoder

@@ -24,7 +24,8 @@ from jaxtyping import Bool, Float64, Int64
 from torchvision.ops import box_iou
 
 from lewel.evaluate.dense.detection.found import Found
-from lewel.evaluate.dense.truth.objects import Annotated, Annotations
+from lewel.evaluate.dense.truth.annotations import Annotations
+from lewel.evaluate.dense.truth.objects import Annotated
 
 OVERLAPS = tuple(percent / 100 for percent in range(50, 100, 5))
 
@@ -51,22 +52,20 @@ class Precision(NamedTuple):
 def precision(truth: Annotations, detected: Sequence[Found]) -> Precision:
     """detected: of each image of the truth."""
     assert len(truth) == len(detected)
+    images = truth.images
     labels = np.concatenate([np.zeros(0, np.int64), *(each.labels for each in detected)])
     scores = np.concatenate([np.zeros(0), *(each.scores for each in detected)])
-    first = np.cumsum([0, *(len(image) for image in truth.images)])  # number of each image's first object
-    pairs = [matched(*both) for both in zip(truth.images, detected, strict=True)]
+    pairs = [matched(*both) for both in zip(images, detected, strict=True)]
     place, overlap = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    objects = place + np.repeat(first[:-1], [len(each.labels) for each in detected])
-    difficult = np.concatenate([image.difficult for image in truth.images])
-    of_class = np.concatenate([image.labels for image in truth.images])
-    wanted = np.bincount(of_class[~difficult], minlength=len(truth.classes))
+    objects = place + np.repeat(images.first[:-1], [len(each.labels) for each in detected])
+    wanted = np.bincount(images.labels[~images.difficult], minlength=len(truth.classes))
     order = np.argsort(-scores, kind="stable")
     found = np.full((2, len(OVERLAPS), len(truth.classes)), np.nan)
     for label in np.flatnonzero(wanted):
         chosen = order[labels[order] == label]
         for row, threshold in enumerate(OVERLAPS):
             enough = overlap[chosen] >= threshold
-            ignored = enough & np.append(difficult, False)[np.where(enough, objects[chosen], -1)]
+            ignored = enough & np.append(images.difficult, False)[np.where(enough, objects[chosen], -1)]
             right = _first(objects[chosen], enough & ~ignored)
             curve = _curve(right[~ignored], int(wanted[label]))
             found[:, row, label] = _eleven_points(*curve), _area(*curve)

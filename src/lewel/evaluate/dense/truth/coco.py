@@ -19,7 +19,8 @@ import numpy as np
 from lewel.data.decode import printable
 from lewel.errors import UserError
 from lewel.evaluate.dense.truth import outlines
-from lewel.evaluate.dense.truth.objects import Annotated, Annotations, Box, check_not_empty, clipped, fault, reaches_out
+from lewel.evaluate.dense.truth.annotations import Annotations, Images
+from lewel.evaluate.dense.truth.objects import Annotated, Box, check_not_empty, clipped, fault, reaches_out
 from lewel.shapes import Skip
 
 SPLITS = {"train": ("train2017", "train"), "val": ("val2017", "val")}
@@ -59,7 +60,7 @@ def open_objects(root: Path, part: Literal["train", "val"]) -> Annotations:
         for entry in content["annotations"]:
             rows[entry["image_id"]].append(entry)
         reader = _Reader(path, root / split, {category: number for number, category in enumerate(ids)})
-        images = tuple(reader.image(image, rows[image["id"]]) for image in content["images"])
+        images = Images.of(reader.image(image, rows[image["id"]]) for image in content["images"])
     except (KeyError, TypeError, ValueError) as error:
         told = f"{error} is missing" if isinstance(error, KeyError) else error
         raise UserError(f"--data: {printable(path)} is not COCO's: {told}") from error

@@ -5,13 +5,10 @@ Boxes are x0 y0 x1 y1 in pixels, the edges of what they hold: the whole of an im
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -19,7 +16,7 @@ from PIL import Image
 
 from lewel.data.decode import DecodeError, decode
 from lewel.errors import UserError
-from lewel.evaluate.dense.truth.outlines import Outline, as_bytes, rasterised
+from lewel.evaluate.dense.truth.outlines import Outline, rasterised
 from lewel.shapes import Skip
 
 Box = tuple[float, float, float, float]
@@ -62,74 +59,6 @@ class Annotated:
         assert self.outlines is not None, "these annotations have boxes only"
         width, height = self.size
         return rasterised(self.outlines, height, width)
-
-
-@dataclass(frozen=True, eq=False)
-class Annotations:
-    """A part of a data set.
-
-    root, split: where it was read from.
-    classes: names.  skipped: objects, and polygons of objects, that are left out, and why.
-    clipped: boxes that reached more than `REACH` beyond their image.
-    """
-
-    root: str
-    split: str
-    classes: tuple[str, ...]
-    images: tuple[Annotated, ...]
-    skipped: tuple[Skip, ...]
-    clipped: int
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @cached_property
-    def counts(self) -> Int64[np.ndarray, " classes"]:
-        """Objects of each class; crowds and difficult ones too."""
-        return np.bincount(self._all("labels"), minlength=len(self.classes)).astype(np.int64)
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of the names, sizes, boxes, labels, flags and outlines, and of the classes."""
-        found = hashlib.sha256("\0".join(self.classes).encode(errors="surrogateescape"))
-        for image in self.images:
-            found.update(f"\0{image.name}\0{image.size}\0{len(image)}".encode(errors="surrogateescape"))
-            for outline in image.outlines or ():
-                found.update(as_bytes(outline))
-        for name, kind in (("boxes", "<f8"), ("labels", "<i8"), ("crowd", "u1"), ("difficult", "u1")):
-            found.update(self._all(name).astype(kind).tobytes())
-        return found.hexdigest()
-
-    def facts(self) -> dict[str, Any]:
-        """What results.json says of them."""
-        return {
-            "from": self.root,
-            "split": self.split,
-            "images": len(self),
-            "without_objects": sum(not len(image) for image in self.images),
-            "objects": int(self.counts.sum()),
-            "per_class": {"fewest": int(self.counts.min()), "most": int(self.counts.max())},
-            "crowd": int(self._all("crowd").sum()),
-            "difficult": int(self._all("difficult").sum()),
-            "skipped": len(self.skipped),
-            "left_out": [skip._asdict() for skip in self.skipped],
-            "clipped_boxes": self.clipped,
-            "digest": self.digest,
-        }
-
-    def subset(self, indices: Int64[np.ndarray, " k"]) -> Annotations:
-        """Those images, in that order. What was left out or cut is told of the whole only."""
-        return replace(self, images=tuple(self.images[index] for index in indices), skipped=(), clipped=0)
-
-    def warnings(self) -> Iterator[str]:
-        """Sentences for the user, where objects are left out or changed."""
-        if self.skipped:
-            yield f"{self.split}: {len(self.skipped)} objects, or parts of them, skipped: {first_skipped(self.skipped)}"
-        if self.clipped:
-            yield f"{self.split}: {self.clipped} boxes reach beyond their image and are cut at its border"
-
-    def _all(self, name: str) -> np.ndarray:
-        return np.concatenate([getattr(image, name) for image in self.images])
 
 
 def first_skipped(skipped: Sequence[Skip], most: int = 3) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from lewel.errors import UserError
 
 LEAST = 6  # numbers of a polygon: three points
+_NUMBERS, _TEXT = -1, -2  # forms of run lengths; a number of polygons is not negative
 
 Polygons = tuple[Float64[np.ndarray, "_"], ...]  # x y x y ...; the object is all of them together
 Outline = Polygons | dict[str, Any]  # or run lengths: {"size": [h, w], "counts": text or numbers}
@@ -34,11 +36,32 @@ def _mask(outline: Outline, height: int, width: int) -> np.ndarray:
     return tool.decode(runs)
 
 
-def as_bytes(outline: Outline) -> bytes:
-    """The same for the same outline, and for no other."""
-    if isinstance(outline, dict):
-        return repr((outline["size"], outline["counts"])).encode()
-    return b"".join(repr(len(polygon)).encode() + polygon.astype("<f8").tobytes() for polygon in outline)
+def as_words(outline: Outline) -> Int64[np.ndarray, " w"]:
+    """An array for a million of them one after the other: the number of polygons, their lengths and their numbers, bit
+    for bit; or, of run lengths, which of two forms, the size, and the lengths."""
+    if not isinstance(outline, dict):
+        lengths = [len(polygon) for polygon in outline]
+        head = np.array([len(lengths), *lengths], np.int64)
+        return np.concatenate([head, *(polygon.view(np.int64) for polygon in outline)])
+    counts = outline["counts"]
+    if isinstance(counts, list):
+        return np.array([_NUMBERS, *outline["size"], *counts], np.int64)
+    text = counts.encode() if isinstance(counts, str) else counts
+    padded = text.ljust(-(-len(text) // 8) * 8)
+    return np.concatenate([np.array([_TEXT, *outline["size"], len(text)], np.int64), np.frombuffer(padded, np.int64)])
+
+
+def from_words(words: Int64[np.ndarray, " w"]) -> Outline:
+    """What `as_words` was given."""
+    form = int(words[0])
+    if form >= 0:
+        ends = accumulate(words[1 : 1 + form].tolist(), initial=1 + form)
+        numbers = words.view(np.float64)
+        return tuple(numbers[begin:end] for begin, end in pairwise(ends))
+    size = words[1:3].tolist()
+    if form == _NUMBERS:
+        return {"size": size, "counts": words[3:].tolist()}
+    return {"size": size, "counts": words[4:].tobytes()[: int(words[3])].decode()}
 
 
 def coco_masks() -> ModuleType:

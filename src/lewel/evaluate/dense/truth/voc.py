@@ -23,7 +23,8 @@ from PIL import Image
 
 from lewel.data.decode import printable
 from lewel.errors import UserError, nearest
-from lewel.evaluate.dense.truth.objects import Annotated, Annotations, Box, check_not_empty, clipped, fault, reaches_out
+from lewel.evaluate.dense.truth.annotations import Annotations, Images
+from lewel.evaluate.dense.truth.objects import Annotated, Box, check_not_empty, clipped, fault, reaches_out
 from lewel.shapes import Skip
 
 CLASSES = (
@@ -116,7 +117,7 @@ def open_objects(parts: Sequence[Part]) -> Annotations:
             skipped += faults
     roots = " and ".join(dict.fromkeys(printable(part.folder) for part in parts))
     split = " and ".join(f"{part.folder.name} {part.split}" for part in parts)
-    return Annotations(roots, split, known, tuple(images), tuple(skipped), out)
+    return Annotations(roots, split, known, Images.of(images), tuple(skipped), out)
 
 
 def _image(folder: Path, name: str, numbers: dict[str, int]) -> tuple[Annotated, np.ndarray, list[Skip]]:
