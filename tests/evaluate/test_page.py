@@ -215,14 +215,19 @@ def test_a_grid_with_holes_and_runaways(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "shown"), [(5, [5]), (40, [20, 20]), (99, [50, 49]), (101, [50, 50])])
 def test_classes_are_sorted_and_not_too_many(count: int, shown: list[int]) -> None:
-    values: dict[str, float | None] = {f"c{i}": float((7 * i) % count) for i in range(count - 1)}
+    values: dict[str, float | None] = {f"c{i}": float((7 * i) % count) for i in range(count)}
     found = breakdown.parts([a_result("a", per_class=values | {"empty": None}), a_result("b", top1=1.0)])
-    assert found is not None and found.of == count
+    assert found is not None and found.of == count and found.without == ("empty",)
     assert [len(column) for _, column in found.columns] == shown
     listed = [part.values for _, column in found.columns for part in column]
     known = [first for first, _ in listed if first is not None]
-    assert known == sorted(known, reverse=True) and listed[-1] == (None, None)
+    assert known == sorted(known, reverse=True) and len(known) == len(listed)
     assert known[0] == max(value for value in values.values() if value is not None)
+
+
+def test_classes_without_images_are_named(tmp_path: Path) -> None:
+    read = written(tmp_path, a_result("a", per_class={"full": 50.0, "void": None, "hollow": None}))
+    assert "Without images in val, 2: void, hollow." in read.text
 
 
 def test_the_most_frequent_mistakes() -> None:

@@ -19,19 +19,23 @@ KINDS = {  # of a task's parts, and what is told of each
 
 
 class Part(NamedTuple):
-    """A class, say. values: in per cent, one for each of the weights; None where it has no images."""
+    """A class, say. values: in per cent, one for each of the weights; None where that one has no images of it."""
 
     name: str
     values: tuple[float | None, ...]
 
 
 class Parts(NamedTuple):
-    """kind: such as "class".  measure: such as "AP".  columns: lists side by side, the highest first.  of: how many."""
+    """kind: such as "class".  measure: such as "AP".  columns: lists side by side, the highest first.  of: how many.
+
+    without: names of those that have no images at all.
+    """
 
     kind: str
     measure: str
     columns: tuple[tuple[str, tuple[Part, ...]], ...]
     of: int
+    without: tuple[str, ...]
 
 
 class Cell(NamedTuple):
@@ -52,14 +56,15 @@ class Grid(NamedTuple):
 
 
 def parts(results: Sequence[Result]) -> Parts | None:
-    """All classes or attributes, sorted by their mean over the weights; those without a number come last."""
+    """All classes or attributes, sorted by their mean over the weights; those without a number are named."""
     kind = next((kind for kind in KINDS if any(kind in result.metrics for result in results)), None)
     if kind is None:
         return None
     found = [result.metrics.get(kind, {}) for result in results]
     names = dict.fromkeys(name for values in found for name in values)
-    listed = [Part(name, tuple(values.get(name) for values in found)) for name in names]
-    listed.sort(key=_mean, reverse=True)
+    every = [Part(name, tuple(values.get(name) for values in found)) for name in names]
+    listed = [part for part in every if any(value is not None for value in part.values)]
+    listed.sort(key=lambda part: fmean(value for value in part.values if value is not None), reverse=True)
     half = math.ceil(len(listed) / 2)
     if len(listed) > MOST:
         columns = ((f"{MOST // 2} best", listed[: MOST // 2]), (f"{MOST // 2} worst", listed[-MOST // 2 :]))
@@ -67,7 +72,8 @@ def parts(results: Sequence[Result]) -> Parts | None:
         columns = (("better half", listed[:half]), ("other half", listed[half:]))
     else:
         columns = (("", listed),)
-    return Parts(*KINDS[kind], tuple((title, tuple(column)) for title, column in columns), len(listed))
+    without = tuple(part.name for part in every if part not in listed)
+    return Parts(*KINDS[kind], tuple((title, tuple(column)) for title, column in columns), len(listed), without)
 
 
 def grid(result: Result) -> Grid | None:
@@ -93,8 +99,3 @@ def grid(result: Result) -> Grid | None:
     ends = ((rates[0], "smallest"), (rates[-1], "largest")) if len(rates) > 1 else ()
     edge = next((text for rate, text in ends if at_best == {rate}), "")
     return Grid(result.label, tuple(f"{decay:g}" for decay in decays), rows, edge)
-
-
-def _mean(part: Part) -> float:
-    known = [value for value in part.values if value is not None]
-    return fmean(known) if known else -1.0
