@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +16,7 @@ from lewel.config import Evaluation, Extraction, Options
 from lewel.errors import UserError, nearest
 from lewel.evaluate.changes import Changes
 from lewel.plan import Overrides
+from lewel.prepare import flags as prepare
 
 _Flat = tyro.conf.arg(name="")
 _Numbers = Annotated[Overrides, _Flat]
@@ -138,7 +139,7 @@ def evaluate(
     changes: Annotated[Changes, _Flat] = Changes(),  # noqa: B008
     list: bool = False,
 ) -> None:
-    """What an encoder is worth: kNN, linear, semi-supervised, fine-tuning, faces, by named protocols.
+    """What an encoder is worth: kNN, linear, fine-tuning, detection, segmentation, faces and more, by named protocols.
 
     Args:
         task: a name from `lewel evaluate --list`
@@ -205,68 +206,6 @@ def export(
     save_export(weights, to, out, data)
 
 
-def data_index(folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")], out: Path) -> None:
-    """A file of a folder's names and labels: `--data FILE` starts a run on millions of images without a look at them.
-
-    Args:
-        folder: folder of images, with train/ and val/ or without, or list file
-        out: file to write, a name that ends in .safetensors; an index that is there is replaced
-    """
-    from lewel.prepare.commands import make_index
-
-    make_index(folder, out)
-
-
-def data_subset(
-    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER|INDEX")], classes: Path, out: Path
-) -> None:
-    """An index of some classes alone, such as ImageNet-100, for every --data. No image is copied.
-
-    Args:
-        source: folder with train/CLASS and val/CLASS, or its index
-        classes: list of the classes' names, one on each line
-        out: file to write, a name that ends in .safetensors; an index that is there is replaced
-    """
-    from lewel.prepare.commands import make_subset
-
-    make_subset(source, classes, out)
-
-
-def data_voc_aug(
-    voc: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="VOC")], sbd: Path, out: Path, workers: int = 2
-) -> None:
-    """VOC's and SBD's masks as one: the 10,582 images of train_aug, for segmentation. The same command goes on.
-
-    Args:
-        voc: VOCdevkit, or its VOC2012
-        sbd: benchmark_RELEASE, or its dataset
-        out: folder for the masks and lists; the images are linked
-        workers: processes that write
-    """
-    from lewel.prepare.commands import make_voc_aug
-
-    make_voc_aug(voc, sbd, out, workers)
-
-
-def data_pack(
-    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER|INDEX")],
-    out: Path,
-    shard_size: float = 1e9,
-    workers: int = 4,
-) -> None:
-    """Images as WebDataset tar shards and their index, for `--data DIR` or its URL. The same command goes on.
-
-    Args:
-        source: folder of images, list file, or index
-        out: folder for the shards
-        shard_size: bytes of a shard, at most
-        workers: shards written at the same time
-    """
-    from lewel.prepare.commands import pack
-
-    pack(source, out, shard_size, workers)
-
-
 COMMANDS = {
     "demo": demo,
     "recipes": list_recipes,
@@ -285,10 +224,10 @@ COMMANDS = {
     "bench cost": bench.cost,
     "bench executors": bench.executors,
     "bench linear": bench.linear,
-    "data index": data_index,
-    "data subset": data_subset,
-    "data pack": data_pack,
-    "data voc-aug": data_voc_aug,
+    "data index": prepare.index,
+    "data subset": prepare.subset,
+    "data pack": prepare.pack,
+    "data voc-aug": prepare.voc_aug,
 }
 
 
@@ -310,8 +249,9 @@ def _run(arguments: list[str]) -> None:
     tyro.cli(COMMANDS[name], prog=f"lewel {name}", args=rest, config=config)
 
 
-def _overview(names: Iterable[str]) -> str:
-    lines = [f"  {name:<12} {(COMMANDS[name].__doc__ or '').splitlines()[0]}" for name in names]
+def _overview(names: Collection[str]) -> str:
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {(COMMANDS[name].__doc__ or '').splitlines()[0]}" for name in names]
     return "\n".join([f"usage: lewel COMMAND ...\n\n{__doc__}\n", *lines, "\n`lewel COMMAND --help` has its flags."])
 
 
