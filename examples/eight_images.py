@@ -3,7 +3,7 @@
     python examples/eight_images.py voc          VOCDEVKIT OUT     then: lewel evaluate detect-voc-c4 --data OUT ...
     python examples/eight_images.py segmentation VOCDEVKIT OUT     segment-voc
     python examples/eight_images.py coco         COCO      OUT     detect-coco-c4, detect-coco-fpn
-    python examples/eight_images.py faces        FACES     OUT     landmarks; NAME.pts beside each image
+    python examples/eight_images.py faces        FACES     OUT     landmarks; of FACES/train, NAME.pts beside each image
 
 The first images of train whose objects are large enough to be seen at a reduced size, as train and as val.
 docs/results.md has the commands that learn them, and what comes out.
@@ -31,7 +31,7 @@ VOID = 255  # of masks: not counted
 
 def voc(source: Path, out: Path) -> None:
     """Objects in VOC's form, none of them difficult."""
-    year = newest(source)
+    year = year_of(source)
 
     def fitting() -> Iterator[str]:
         for name in (year / "ImageSets" / "Main" / "train.txt").read_text().split():
@@ -52,13 +52,14 @@ def voc(source: Path, out: Path) -> None:
 
 def segmentation(source: Path, out: Path) -> None:
     """Masks in VOC's form."""
-    year = newest(source)
+    year = year_of(source)
 
     def fitting() -> Iterator[str]:
         for name in (year / "ImageSets" / "Segmentation" / "train.txt").read_text().split():
             with Image.open(year / "SegmentationClass" / f"{name}.png") as mask:
                 pixels = np.bincount(np.asarray(mask).ravel(), minlength=VOID + 1)
-            if are_large([count / pixels.sum() for count in pixels[:VOID] if count]):
+            classes = pixels[:VOID][pixels[:VOID] > 0]  # the background among them
+            if are_large((classes / pixels.sum()).tolist()):
                 yield name
 
     of_voc(year, out, "Segmentation", fitting(), {"JPEGImages": "jpg", "SegmentationClass": "png"})
@@ -66,21 +67,25 @@ def segmentation(source: Path, out: Path) -> None:
 
 def coco(source: Path, out: Path) -> None:
     """Objects and their outlines in COCO's form, none of them a crowd."""
-    listed = max((source / "annotations").glob("instances_train*.json"))
+    listed = newest(
+        (source / "annotations").glob("instances_train*.json"), f"{source}/annotations/instances_train*.json"
+    )
     train = listed.stem.removeprefix("instances_")  # train2017, or train
     content = json.loads(listed.read_bytes())
 
+    by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
+    for each in content["annotations"]:
+        by_image[each["image_id"]].append(each)
+
     def fitting() -> Iterator[dict[str, Any]]:
         for image in content["images"]:
-            objects = [each for each in content["annotations"] if each["image_id"] == image["id"]]
-            area = image["width"] * image["height"]
-            crowd = any(each["iscrowd"] for each in objects)
+            objects, area = by_image[image["id"]], image["width"] * image["height"]
+            crowd = any(each.get("iscrowd") for each in objects)
             if not crowd and are_large([each["bbox"][2] * each["bbox"][3] / area for each in objects]):
                 yield image
 
     images = eight(fitting())
-    known = {each["id"] for each in images}
-    objects = [each for each in content["annotations"] if each["image_id"] in known]
+    objects = [each for image in images for each in by_image[image["id"]]]
     for part in (train, train.replace("train", "val")):
         file = out / "annotations" / f"instances_{part}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -92,9 +97,10 @@ def coco(source: Path, out: Path) -> None:
 def faces(source: Path, out: Path) -> None:
     """Landmarks in 300W's form: the first faces."""
     for points in eight(iter(sorted((source / "train").rglob("*.pts")))):
-        for file in points.parent.glob(f"{points.stem}.*"):
-            for part in ("train", "test"):
-                copy(file, out / part)
+        for file in points.parent.iterdir():
+            if file.stem == points.stem:
+                for part in ("train", "test"):
+                    copy(file, out / part / points.parent.relative_to(source / "train"))
 
 
 def of_voc(year: Path, out: Path, kind: str, names: Iterator[str], folders: dict[str, str]) -> None:
@@ -110,8 +116,15 @@ def of_voc(year: Path, out: Path, kind: str, names: Iterator[str], folders: dict
         copy(year / "classes.txt", out / year.name)
 
 
-def newest(source: Path) -> Path:
-    return max(source.glob("VOC2*"))
+def year_of(source: Path) -> Path:
+    """VOCdevkit's last year, or the folder itself."""
+    folders = [source, *source.glob("VOC2*")]
+    return newest((each for each in folders if (each / "ImageSets").is_dir()), f"{source}/VOC2*/ImageSets")
+
+
+def newest(found: Iterator[Path], wanted: str) -> Path:
+    newest = max(found, default=None)
+    return newest or sys.exit(f"{wanted} is not there")
 
 
 def are_large(shares: list[float]) -> bool:
@@ -121,7 +134,7 @@ def are_large(shares: list[float]) -> bool:
 def eight(found: Iterator[Any]) -> list[Any]:
     chosen = list(islice(found, IMAGES))
     if len(chosen) < IMAGES:
-        sys.exit(f"only {len(chosen)} images of train have 1 to {MOST} objects of {SHARE:.0%} or more")
+        sys.exit(f"only {len(chosen)} images of train have points, or 1 to {MOST} objects of {SHARE:.0%} or more each")
     return chosen
 
 

@@ -219,7 +219,7 @@ def test_eight_images_with_large_objects_are_train_and_val(form: str, objects: P
         eight.coco(objects, tmp_path)
         train, val = (coco.open_objects(tmp_path, part) for part in ("train", "val"))
     else:
-        eight.voc(objects / "VOCdevkit", tmp_path)
+        eight.voc(objects / scenes.VOC, tmp_path)  # the year itself; the masks come from the folder above it
         train, val = (voc.open_objects(voc.detection_parts(tmp_path, part)) for part in ("train", "val"))
     assert train.digest == val.digest and len(train) == 8 and not [*train.warnings()]
     for each in train.images:
@@ -236,10 +236,10 @@ def test_eight_masks_and_eight_faces(objects: Path, tmp_path: Path) -> None:
     assert train.digest == val.digest and len(train) == 8
     shares = train.counts[:, :-1] / train.counts.sum(axis=1, keepdims=True)
     assert ((shares == 0) | (shares >= 0.06)).all()
-    (tmp_path / "all" / "train").mkdir(parents=True)
     for number in range(9):
-        Image.new("RGB", (40, 40)).save(tmp_path / "all" / "train" / f"{number}.jpg")
-        points = tmp_path / "all" / "train" / f"{number}.pts"
+        points = tmp_path / "all" / "train" / f"{number % 2}" / f"a[{number // 2}].pts"
+        points.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(points.with_suffix(".jpg"))
         points.write_text(f"version: 1\nn_points: 2\n{{\n{10 + number} 10\n30 30\n}}\n")
     eight.faces(tmp_path / "all", tmp_path / "faces")
     train, val = (open_landmarks(tmp_path / "faces", part) for part in ("train", "val"))
@@ -250,7 +250,7 @@ def test_eight_images_says_where_there_are_fewer(tmp_path: Path) -> None:
     made = scenes.make(tmp_path / "scenes", train=4, val=1, size=64)
     command = [sys.executable, str(EXAMPLES / "eight_images.py"), "coco", str(made), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "images of train have 1 to 3 objects of 6% or more" in done.stderr
+    assert done.returncode == 1 and "images of train have points, or 1 to 3 objects of 6% or more each" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -225,9 +225,10 @@ def test_classes_are_sorted_and_not_too_many(count: int, shown: list[int]) -> No
     assert known[0] == max(value for value in values.values() if value is not None)
 
 
-def test_classes_without_images_are_named(tmp_path: Path) -> None:
+def test_classes_without_a_number_are_named(tmp_path: Path) -> None:
     read = written(tmp_path, a_result("a", per_class={"full": 50.0, "void": None, "hollow": None}))
-    assert "Without images in val, 2: void, hollow." in read.text
+    assert "Without a number, 2: void, hollow." in read.text
+    assert breakdown.parts([a_result("a", per_class={"void": None})]) is None
 
 
 def test_the_most_frequent_mistakes() -> None:

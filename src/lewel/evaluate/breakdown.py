@@ -19,7 +19,7 @@ KINDS = {  # of a task's parts, and what is told of each
 
 
 class Part(NamedTuple):
-    """A class, say. values: in per cent, one for each of the weights; None where that one has no images of it."""
+    """A class, say. values: in per cent, one for each of the weights; None where that one has no number."""
 
     name: str
     values: tuple[float | None, ...]
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 class Parts(NamedTuple):
     """kind: such as "class".  measure: such as "AP".  columns: lists side by side, the highest first.  of: how many.
 
-    without: names of those that have no images at all.
+    without: names of those that have no number at all, as val has nothing of them to be measured.
     """
 
     kind: str
@@ -65,6 +65,8 @@ def parts(results: Sequence[Result]) -> Parts | None:
     every = [Part(name, tuple(values.get(name) for values in found)) for name in names]
     listed = [part for part in every if any(value is not None for value in part.values)]
     listed.sort(key=lambda part: fmean(value for value in part.values if value is not None), reverse=True)
+    if not listed:
+        return None
     half = math.ceil(len(listed) / 2)
     if len(listed) > MOST:
         columns = ((f"{MOST // 2} best", listed[: MOST // 2]), (f"{MOST // 2} worst", listed[-MOST // 2 :]))
@@ -72,7 +74,7 @@ def parts(results: Sequence[Result]) -> Parts | None:
         columns = (("better half", listed[:half]), ("other half", listed[half:]))
     else:
         columns = (("", listed),)
-    without = tuple(part.name for part in every if part not in listed)
+    without = tuple(part.name for part in every if all(value is None for value in part.values))
     return Parts(*KINDS[kind], tuple((title, tuple(column)) for title, column in columns), len(listed), without)
 
 

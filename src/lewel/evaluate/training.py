@@ -203,7 +203,7 @@ class _Watch:
 
 @dataclass
 class _Evaluate:
-    """Every `evaluate_every` steps and after the last one: a row, and the arrays where it may be the result.
+    """Every `between_evaluations` steps and after the last one: a row, and the arrays where it may be the result.
 
     Each in a file of its own: a job that goes on from an earlier checkpoint may come to other bits on a GPU, and the
     best must be one of its rows.

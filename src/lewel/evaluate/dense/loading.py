@@ -98,8 +98,8 @@ class Stream(Iterable[Order]):
     """Of each step its images: epoch after epoch without a gap, the order of each belongs to (seed, epoch).
 
     kinds: (n,) of each image, such as wide or high: a batch has images of one kind, and begins when it has them all.
-    Not so where there are fewer than a batch of a kind: it would hold an image twice, and the statistics of batch norm
-    would be those of very few images.
+    Not so where a kind has fewer images than a batch: all of its batches would hold an image twice, and have batch
+    norm's statistics of very few images.
     """
 
     n: int

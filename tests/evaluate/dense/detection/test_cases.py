@@ -67,7 +67,8 @@ def test_the_worst_come_first_and_files_that_are_gone_do_not(tmp_path: Path) -> 
     for name, right, wrong in (("good", 2, 0), ("bad", 0, 1), ("worst", 0, 4), ("gone", 0, 5), ("half", 1, 1)):
         Image.new("RGB", SIZE).save(tmp_path / f"{name}.png")
         mask = np.zeros((2, SIZE[1], SIZE[0]), bool)
-        images.append(shown([at(0), at(1)], name, tmp_path / f"{name}.png", outlines=run_lengths(mask)))
+        outlines = tuple({**each, "counts": each["counts"].decode()} for each in run_lengths(mask))
+        images.append(shown([at(0), at(1)], name, tmp_path / f"{name}.png", outlines=outlines))
         boxes = [*(at(number) for number in range(right)), *(at(number + 3) for number in range(wrong))]
         masks = run_lengths(np.ones((len(boxes), SIZE[1], SIZE[0]), bool))
         guesses.append(found(boxes)._replace(masks=masks))

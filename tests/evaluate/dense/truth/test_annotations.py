@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +94,25 @@ def test_a_thousand_images_are_a_few_objects_of_pythons() -> None:
     before = len(gc.get_objects())
     found = Images.of(image(str(number), np.arange(8), (POLYGONS, NUMBERS)) for number in range(1000))
     assert len(found) == 1000 and len(gc.get_objects()) - before < 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells which memory is a process's own")
+def test_a_worker_that_looks_at_all_of_them_copies_little() -> None:
+    found = Images.of(image(str(number), np.arange(28), (POLYGONS,) * 7) for number in range(20_000))
+    here, there = Pipe(duplex=False)
+    worker = get_context("fork").Process(target=_look, args=(found, there))
+    worker.start()
+    objects, copied = here.recv()
+    worker.join()
+    assert objects == 140_000 and copied < 10e6
+
+
+def _look(images: Images, answer: Connection) -> None:
+    before = _own_bytes()
+    answer.send((sum(len(each) for each in images), _own_bytes() - before))
+
+
+def _own_bytes() -> int:
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private"))

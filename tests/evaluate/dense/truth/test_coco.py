@@ -125,6 +125,15 @@ def test_images_without_objects_stay(tmp_path: Path) -> None:
         ({"image_id": 8}, "1 objects have a image_id of 8, which are not among its 1 images"),
         ({"segmentation": {"size": [12, 8], "counts": [96]}}, "object 1 has a mask of 8 x 12 in an image of 12 x 8"),
         ({"segmentation": {"size": [8, 12], "counts": [95]}}, "object 1 has a mask of"),
+        (
+            {"segmentation": {"size": [8, 12], "counts": [0.5, 95.5]}},
+            "run lengths that are neither text nor",
+        ),
+        ({"segmentation": {"size": [8, 12], "counts": [97, -1]}}, "run lengths that are neither text nor"),
+        (
+            {"segmentation": {"size": [8, 12], "counts": None}},
+            "run lengths that are neither text nor whole",
+        ),
         ({"segmentation": "?"}, "object 1 has a segmentation that is a str"),
         ({"bbox": [1, 2]}, "is not COCO's"),
     ],

@@ -47,8 +47,8 @@ def precision(truth: Annotations, detected: Sequence[Found], of: Literal["boxes"
     rank = np.argsort(np.argsort(list(truth.images.names), kind="stable")).tolist()
     known = {
         "images": [
-            {"id": number, "width": image.size[0], "height": image.size[1]}
-            for number, image in zip(rank, truth.images, strict=True)
+            {"id": number, "width": width, "height": height}
+            for number, (width, height) in zip(rank, truth.images.sizes.tolist(), strict=True)
         ],
         "categories": [{"id": label, "name": name} for label, name in enumerate(truth.classes)],
     }

@@ -24,7 +24,7 @@ class Photographs:
         return len(self.annotations)
 
     def path(self, index: int) -> str:
-        return printable(self.annotations.images[index].path)
+        return printable(self.annotations.images.paths[index])
 
     def read(self, index: int) -> tuple[Image.Image, Annotated]:
         """RGB and its objects. Raises DecodeError, and UserError for an image of another size than its annotations."""

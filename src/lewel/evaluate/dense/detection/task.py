@@ -69,7 +69,8 @@ def detected(job: Job[Annotations], module: Detector) -> tuple[list[Found], np.n
     views = Testing(Photographs(val), TestView.of(task, job.image_size))
     for batch, predictions in fitting.predicted(job, module, views):
         for index, size, each in zip(batch.indices.tolist(), batch.sizes.tolist(), predictions, strict=True):
-            everything.append(found(each, (size[1], size[0]), val.images[index].size))
+            width, height = val.images.sizes[index].tolist()
+            everything.append(found(each, (size[1], size[0]), (width, height)))
             seen.append(index)
     return everything, np.array(seen, np.int64)
 

@@ -76,7 +76,7 @@ def open_objects(root: Path, part: Literal["train", "val"]) -> Annotations:
             rows[entry["image_id"]].append(entry)
         reader = _Reader(path, root / split, {category: number for number, category in enumerate(ids)})
         images = Images.of(reader.image(image, rows[image["id"]]) for image in content["images"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         told = f"{error} is missing" if isinstance(error, KeyError) else error
         raise UserError(f"--data: {printable(path)} is not COCO's: {told}") from error
     if not images[0].path.is_file():

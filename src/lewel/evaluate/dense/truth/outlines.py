@@ -37,8 +37,11 @@ def _mask(outline: Outline, height: int, width: int) -> np.ndarray:
 
 
 def as_words(outline: Outline) -> Int64[np.ndarray, " w"]:
-    """An array for a million of them one after the other: the number of polygons, their lengths and their numbers, bit
-    for bit; or, of run lengths, which of two forms, the size, and the lengths."""
+    """The outline as whole numbers, to be kept end to end with a million others.
+
+    The number of polygons, their lengths and, bit for bit, their coordinates; of run lengths, which form they have, the
+    size, and the lengths.
+    """
     if not isinstance(outline, dict):
         lengths = [len(polygon) for polygon in outline]
         head = np.array([len(lengths), *lengths], np.int64)
@@ -46,7 +49,7 @@ def as_words(outline: Outline) -> Int64[np.ndarray, " w"]:
     counts = outline["counts"]
     if isinstance(counts, list):
         return np.array([_NUMBERS, *outline["size"], *counts], np.int64)
-    text = counts.encode() if isinstance(counts, str) else counts
+    text = counts.encode()
     padded = text.ljust(-(-len(text) // 8) * 8)
     return np.concatenate([np.array([_TEXT, *outline["size"], len(text)], np.int64), np.frombuffer(padded, np.int64)])
 
@@ -77,10 +80,12 @@ def read(segmentation: Any, height: int, width: int) -> tuple[Outline | None, in
     """What an annotation's `segmentation` holds, and how many of its polygons have fewer than three points.
 
     The outline is None where nothing can be drawn. Raises ValueError for run lengths of another size than the image,
-    and for what is neither.
+    those that are neither text nor whole numbers, and for what is neither polygons nor run lengths.
     """
     if isinstance(segmentation, dict):
         size, counts = list(segmentation["size"]), segmentation["counts"]
+        if not isinstance(counts, str) and not _are_lengths(counts):
+            raise ValueError("run lengths that are neither text nor whole numbers")
         if size != [height, width] or (isinstance(counts, list) and sum(counts) != height * width):
             raise ValueError(f"a mask of {size[1]} x {size[0]} in an image of {width} x {height}")
         return {"size": size, "counts": counts}, 0
@@ -89,3 +94,7 @@ def read(segmentation: Any, height: int, width: int) -> tuple[Outline | None, in
     usable = [polygon for polygon in segmentation if len(polygon) >= LEAST and len(polygon) % 2 == 0]
     polygons = tuple(np.array(polygon, np.float64) for polygon in usable)
     return polygons or None, len(segmentation) - len(usable)
+
+
+def _are_lengths(counts: Any) -> bool:
+    return isinstance(counts, list) and all(isinstance(each, int) and each >= 0 for each in counts)

@@ -12,7 +12,7 @@ YEAR is VOC2007 or VOC2012; --data is it, the VOCdevkit above, or the folder abo
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 from xml.etree import ElementTree
@@ -108,16 +108,20 @@ def open_objects(parts: Sequence[Part]) -> Annotations:
     """
     known = classes(parts[0].folder)
     numbers = {name: number for number, name in enumerate(known)}
-    images, skipped, out = [], list[Skip](), 0
-    for folder, split in parts:
-        for name in names(folder, "Main", split):
-            image, boxes, faults = _image(folder, name, numbers)
-            images.append(image)
-            out += int(reaches_out(boxes, image.size).sum())
-            skipped += faults
+    skipped, out = list[Skip](), list[bool]()
+
+    def read() -> Iterator[Annotated]:
+        for folder, split in parts:
+            for name in names(folder, "Main", split):
+                image, boxes, faults = _image(folder, name, numbers)
+                out.extend(reaches_out(boxes, image.size).tolist())
+                skipped.extend(faults)
+                yield image
+
+    images = Images.of(read())
     roots = " and ".join(dict.fromkeys(printable(part.folder) for part in parts))
     split = " and ".join(f"{part.folder.name} {part.split}" for part in parts)
-    return Annotations(roots, split, known, Images.of(images), tuple(skipped), out)
+    return Annotations(roots, split, known, images, tuple(skipped), sum(out))
 
 
 def _image(folder: Path, name: str, numbers: dict[str, int]) -> tuple[Annotated, np.ndarray, list[Skip]]:
