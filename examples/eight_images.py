@@ -123,8 +123,7 @@ def year_of(source: Path) -> Path:
 
 
 def newest(found: Iterator[Path], wanted: str) -> Path:
-    newest = max(found, default=None)
-    return newest or sys.exit(f"{wanted} is not there")
+    return max(found, default=None) or sys.exit(f"{wanted} is not there")
 
 
 def are_large(shares: list[float]) -> bool:

@@ -110,11 +110,11 @@ def folder(root: Path, train: int = 12, val: int = 6, classes: tuple[str, ...] =
     return root
 
 
-def encoder_file(path: Path, seed: int = 0) -> Path:
-    """A resnet10t for images of SIZE."""
+def encoder_file(path: Path, seed: int = 0, name: str = "resnet10t") -> Path:
+    """An encoder for images of SIZE."""
     torch.manual_seed(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights.save_encoder(Encoder("resnet10t"), path, {"image_size": SIZE, "mean": (0.4,) * 3, "std": (0.2,) * 3})
+    weights.save_encoder(Encoder(name), path, {"image_size": SIZE, "mean": (0.4,) * 3, "std": (0.2,) * 3})
     return path
 
 

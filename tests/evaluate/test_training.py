@@ -16,7 +16,7 @@ from lewel.engine import files
 from lewel.engine.loop import Step
 from lewel.engine.signals import Interrupted
 from lewel.errors import UserError
-from lewel.evaluate import finetune, linear, training
+from lewel.evaluate import finetune, linear, predictions, training
 from lewel.evaluate.job import Job
 from lewel.evaluate.job import Task as Evaluate
 from lewel.evaluate.protocols import Task
@@ -52,9 +52,8 @@ def done(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, np.n
     evaluate: Evaluate = linear.evaluate if isinstance(job.protocol.task, Linear) else finetune.evaluate
     values = dict(evaluate(job))
     rows = [json.loads(line) for line in (job.directory / "metrics.jsonl").read_text().splitlines()]
-    with np.load(job.directory / "predictions.npz") as arrays:
-        predictions = dict(arrays)
-    return values, [{k: v for k, v in row.items() if k not in SPEEDS} for row in rows], predictions
+    arrays = predictions.load(job.directory / predictions.NAME)
+    return values, [{k: v for k, v in row.items() if k not in SPEEDS} for row in rows], arrays
 
 
 @pytest.mark.parametrize(
@@ -66,17 +65,17 @@ def done(job: Job) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, np.n
 def test_stopped_and_started_again_is_unbroken(
     task: Task, steps: Any, how: Callable[[Step], None], first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values, rows, predictions = done(job(task, tmp_path / "unbroken"))
+    values, rows, arrays = done(job(task, tmp_path / "unbroken"))
     for number in steps:
         again = job(task, tmp_path / str(number))
         with monkeypatch.context() as patch, pytest.raises((RuntimeError, Interrupted)) as stopped:
             stops.after(number, how, first, patch)
             done(again)
         assert isinstance(stopped.value, Interrupted) == (how is stops.ask)
-        found, found_rows, found_predictions = done(again)
+        found, found_rows, found_arrays = done(again)
         assert found == values and found_rows == rows
-        assert found_predictions.keys() == predictions.keys()
-        assert all(np.array_equal(found_predictions[name], array) for name, array in predictions.items())
+        assert found_arrays.keys() == arrays.keys()
+        assert all(np.array_equal(found_arrays[name], array) for name, array in arrays.items())
 
 
 def test_the_best_is_a_row_of_the_record_though_another_was_seen(
@@ -97,9 +96,9 @@ def test_the_best_is_a_row_of_the_record_though_another_was_seen(
         patch.setattr(training._Save, "__call__", lambda *_: None)
         patch.setattr(linear, "_outcome", too_good)
         done(given)
-    values, rows, predictions = done(given)
+    values, rows, arrays = done(given)
     assert values["top1"] == max(row["top1"] for row in rows if "top1" in row) < 100
-    assert 100 * (predictions["predicted"] == predictions["labels"]).mean() == pytest.approx(values["top1"])
+    assert 100 * (arrays["predicted"] == arrays["labels"]).mean() == pytest.approx(values["top1"])
 
 
 def test_a_damaged_checkpoint_is_said_and_the_job_begins_anew(

@@ -35,8 +35,7 @@ def measure(options: LinearEpoch) -> list[Result]:
     on = precision.choose(options.precision, precision.device(options.device))
     workers = default_workers(on.device) if options.workers is None else options.workers
     base = replace(get_protocol("linear-byol"), image_size=options.image_size)
-    assert isinstance(base.task, Linear)
-    epoch = replace(base.task, epochs=1, milestones=())
+    epoch = replace(base.task_as(Linear), epochs=1, milestones=())
     one = replace(epoch, rates=(1.0,), decays=(epoch.weight_decay,))
     subject, count = open_subject(f"random:{options.encoder}"), options.images
     subject.data(options.image_size)
@@ -71,8 +70,7 @@ def measure(options: LinearEpoch) -> list[Result]:
 
 
 def _bare(job: Job) -> None:
-    network, task = job.subject.features, job.protocol.task
-    assert isinstance(task, Linear)
+    network, task = job.subject.features, job.protocol.task_as(Linear)
     with evaluating(network):
         for batch in linear.batches(job, Epochs(len(job.data.train), task.batch_size, 1, 0)):
             features.encode(network, batch, job.precision, job.data.train.images)

@@ -24,8 +24,7 @@ class Names:
     def of(cls, names: Iterable[str]) -> Names:
         encoded = [name.encode(errors="surrogateescape") for name in names]
         lengths = np.fromiter((len(name) + 1 for name in encoded), np.int64, len(encoded))
-        starts = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
-        return cls(np.frombuffer(b"\0".join(encoded), np.uint8), starts)
+        return cls(np.frombuffer(b"\0".join(encoded), np.uint8), starts(lengths))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -45,3 +44,8 @@ class Names:
     def digest(self) -> str:
         """sha256 of the names, with a NUL between them."""
         return hashlib.sha256(self.blob.data).hexdigest()
+
+
+def starts(lengths: np.ndarray) -> np.ndarray:
+    """(n,) to (n + 1,) int64: where each begins that lies behind the others, and the end of the last."""
+    return np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])

@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 def candidates(protocol: Protocol) -> dict[float, Protocol]:
     """By rate: the protocol with it and the shorter schedule."""
-    task = _task(protocol)
+    task = protocol.task_as(Iterations)
     iterations = max(round(LENGTH * task.iterations), 1)
     found = [replace(task, lr=factor * task.lr, iterations=iterations, evaluations=1) for factor in FACTORS]
     return {each.lr: replace(protocol, task=scaled(each, task)) for each in found}
@@ -43,7 +43,7 @@ def candidates(protocol: Protocol) -> dict[float, Protocol]:
 
 def outcomes(protocol: Protocol) -> dict[float, Protocol]:
     """By rate: the protocol where it is chosen."""
-    task, rest = _task(protocol), tuple(each for each in protocol.changes if not each.startswith("lr="))
+    task, rest = protocol.task_as(Iterations), tuple(each for each in protocol.changes if not each.startswith("lr="))
     return {
         rate: replace(protocol, task=scaled(replace(task, lr=rate), task), changes=(*rest, "lr_search", f"lr={rate:g}"))
         for rate in candidates(protocol)
@@ -89,7 +89,7 @@ def search(
     facts = {
         "by": name,
         "held_out": HELD_OUT,
-        "iterations": _task(next(iter(candidates(protocol).values()))).iterations,
+        "iterations": next(iter(candidates(protocol).values())).task_as(Iterations).iterations,
         "tried": {f"{rate:g}": value for rate, value in tried.items()},
         "diverged": [f"{rate:g}" for rate in sorted(diverged)],
         "chosen": chosen,
@@ -105,8 +105,3 @@ def told(facts: dict[str, Any]) -> str:
         for rate, value in facts["tried"].items()
     )
     return f"rate {facts['chosen']:g}, by {facts['by']} on {facts['held_out']:.0%} of train, held out: {tried}."
-
-
-def _task(protocol: Protocol) -> Iterations:
-    assert isinstance(protocol.task, Iterations)
-    return protocol.task

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lewel.data.folder import Files
+from lewel.data.names import starts
 from lewel.errors import UserError
 
 BLOCK = tarfile.BLOCKSIZE
@@ -82,7 +83,7 @@ def plan(parts: Mapping[str, Files], sizes: Mapping[str, np.ndarray], shard_size
         taken = _taken(sizes[part], files)
         if (least := _whole(int(taken.max()))) > shard_size:
             raise UserError(f"--shard-size {shard_size:g}: the largest image of {part} needs {least}; give more")
-        ends = np.concatenate([np.zeros(1, np.int64), taken.cumsum()])
+        ends = starts(taken)
         room = shard_size // tarfile.RECORDSIZE * tarfile.RECORDSIZE - 2 * BLOCK
         first = number = 0
         while first < len(files):

@@ -16,7 +16,7 @@ import pytest
 import stops
 
 from lewel.data import scenes
-from lewel.evaluate import kinds
+from lewel.evaluate import kinds, predictions
 from lewel.evaluate.changes import Changes, get_protocol
 from lewel.evaluate.dense import fitting, gallery
 from lewel.evaluate.dense.detection import task as detection
@@ -51,8 +51,7 @@ def job(data: Path, directory: Path, model: str = "detect-voc-c4", **changes: An
 
 def done(given: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     values = dict(detection.evaluate(given))
-    with np.load(given.directory / "predictions.npz") as arrays:
-        return values, dict(arrays)
+    return values, predictions.load(given.directory / predictions.NAME)
 
 
 @pytest.mark.parametrize("task", ["detect-voc-c4", "detect-coco-c4", "detect-coco-fpn"])
@@ -75,15 +74,15 @@ def test_stopped_and_started_again_is_unbroken(
     number: int, first: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "SAVE_EVERY", 1)
-    values, predictions = done(job(data, tmp_path / "unbroken"))
+    values, arrays = done(job(data, tmp_path / "unbroken"))
     again = job(data, tmp_path / "again")
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         stops.after(number, stops.crash, first, patch)
         done(again)
-    found, found_predictions = done(again)
+    found, found_arrays = done(again)
     assert json.dumps(found) == json.dumps(values)  # NaN of classes without objects included
-    assert found_predictions.keys() == predictions.keys()
-    assert all(np.array_equal(found_predictions[name], array) for name, array in predictions.items())
+    assert found_arrays.keys() == arrays.keys()
+    assert all(np.array_equal(found_arrays[name], array) for name, array in arrays.items())
     assert json.dumps(done(again)[0]) == json.dumps(values)  # counted anew from its predictions
 
 

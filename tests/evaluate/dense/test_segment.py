@@ -10,10 +10,10 @@ import little
 import numpy as np
 import pytest
 import stops
-import torch
 
 from lewel.data import scenes
 from lewel.data.scene_objects import CLASSES
+from lewel.evaluate import predictions
 from lewel.evaluate.changes import Changes, get_protocol
 from lewel.evaluate.dense import fitting, gallery
 from lewel.evaluate.dense.segmentation import model
@@ -21,8 +21,6 @@ from lewel.evaluate.dense.segmentation import task as segmentation
 from lewel.evaluate.dense.tasks import Segmentation
 from lewel.evaluate.dense.truth.masks import open_segmentation
 from lewel.evaluate.parts import Divided
-from lewel.interop import weights as interop
-from lewel.model.encoder import Encoder
 
 FEW = ("--iterations", 2, "--batch-size", 2, "--image-size", 32)
 
@@ -36,10 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ResNet that can be dilated."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
-    interop.save_encoder(Encoder("resnet18"), path, {"image_size": 32, "mean": (0.4,) * 3, "std": (0.2,) * 3})
-    return path
+    return little.encoder_file(tmp_path_factory.mktemp("weights") / "mine.safetensors", name="resnet18")
 
 
 def job(data: Path, directory: Path) -> Any:
@@ -53,8 +48,7 @@ def job(data: Path, directory: Path) -> Any:
 
 def done(given: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     values = dict(segmentation.evaluate(given))
-    with np.load(given.directory / "predictions.npz") as arrays:
-        return values, dict(arrays)
+    return values, predictions.load(given.directory / predictions.NAME)
 
 
 @pytest.mark.parametrize("task", ["segment-voc", "segment-voc-fcn16"])
@@ -82,16 +76,16 @@ def test_stopped_and_started_again_is_unbroken(
 ) -> None:
     """After the second step, before or after it was measured and kept; dropout and colours go on as they would have."""
     monkeypatch.setattr(model, "WIDTH", 32)
-    values, predictions = done(job(data, tmp_path / "unbroken"))
+    values, arrays = done(job(data, tmp_path / "unbroken"))
     monkeypatch.setattr(fitting, "SAVE_EVERY", 1)
     again = job(data, tmp_path / "again")
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         stops.after(2, stops.crash, first, patch)
         done(again)
-    found, found_predictions = done(again)
+    found, found_arrays = done(again)
     assert json.dumps(found) == json.dumps(values)
-    assert found_predictions.keys() == predictions.keys()
-    assert all(np.array_equal(found_predictions[name], array) for name, array in predictions.items())
+    assert found_arrays.keys() == arrays.keys()
+    assert all(np.array_equal(found_arrays[name], array) for name, array in arrays.items())
     rows, unbroken = (
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("again", "unbroken")

@@ -118,9 +118,9 @@ class Stream(Iterable[Order]):
 
     def _batches(self) -> Iterator[list[int]]:
         waiting: dict[int, list[int]] = {}
-        kinds = np.zeros(self.n, np.int64) if self.kinds is None else self.kinds
-        if np.unique(kinds, return_counts=True)[1].min() < self.batch_size:
-            kinds = np.zeros_like(kinds)
+        kinds = self.kinds
+        if kinds is None or np.unique(kinds, return_counts=True)[1].min() < self.batch_size:
+            kinds = np.zeros(self.n, np.int64)
         epoch = 0
         while True:
             for index in permutation(self.n, self.seed, epoch).tolist():

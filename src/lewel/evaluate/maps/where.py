@@ -107,8 +107,7 @@ def describe(found: Sequence[results.Result], out: str, console: Console) -> Non
 
 def at_side(protocol: Protocol, given: int | None, trained: int) -> Protocol:
     """The protocol at the side that is asked for, else `scale` times that of the training, in whole cells of 32."""
-    assert isinstance(protocol.task, tasks.Maps)
-    own = -(-protocol.task.scale * trained // 32) * 32
+    own = -(-protocol.task_as(tasks.Maps).scale * trained // 32) * 32
     side = own if given is None else given
     if side < 32 or side % 32:
         raise UserError(f"--image-size {side}: must be a multiple of 32")
@@ -133,8 +132,8 @@ def _check(options: config.Evaluation) -> None:
 
 def _run(job: _Job, options: config.Evaluation, console: Console) -> results.Result:
     label, weights, protocol, term, directory = job
-    task, side, began = protocol.task, protocol.image_size, time.perf_counter()
-    assert isinstance(task, tasks.Maps) and side is not None
+    task, side, began = protocol.task_as(tasks.Maps), protocol.image_size, time.perf_counter()
+    assert side is not None
     scenery = open_scenery(options.data, task.scenes, side, options.seed, console)
     on = precision.device(options.device)
     looking = Looking(weights.loaded, term, task, side, options.seed, on)

@@ -27,7 +27,7 @@ class Photographs:
         return printable(self.annotations.images.paths[index])
 
     def read(self, index: int) -> tuple[Image.Image, Annotated]:
-        """RGB and its objects. Raises DecodeError, and UserError for an image of another size than its annotations."""
+        """RGB and its objects. Raises DecodeError, also for an image of another size than its annotations."""
         image = self.annotations.images[index]
         return image.image(), image
 

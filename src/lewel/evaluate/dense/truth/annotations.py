@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
 
-from lewel.data.names import Names
+from lewel.data.names import Names, starts
 from lewel.evaluate.dense.truth import outlines
 from lewel.evaluate.dense.truth.objects import Annotated, first_skipped
 from lewel.shapes import Skip
@@ -70,11 +70,11 @@ class Images:
             Names.of(names),
             Names.of(paths),
             np.frombuffer(sizes, np.int64).reshape(-1, 2),
-            _starts(counts),
+            starts(np.frombuffer(counts, np.int64)),
             arrays.pop("boxes").reshape(-1, 4),
             **arrays,
             words=np.frombuffer(words, np.int64) if True in outlined else None,
-            first_words=_starts(lengths) if True in outlined else None,
+            first_words=starts(np.frombuffer(lengths, np.int64)) if True in outlined else None,
         )
 
     def __len__(self) -> int:
@@ -111,8 +111,8 @@ class Images:
     def _outlines(self, begin: int, end: int) -> tuple[outlines.Outline, ...] | None:
         if self.words is None or self.first_words is None:
             return None
-        starts = self.first_words[begin : end + 1].tolist()
-        return tuple(outlines.from_words(self.words[a:b]) for a, b in pairwise(starts))
+        borders = self.first_words[begin : end + 1].tolist()
+        return tuple(outlines.from_words(self.words[a:b]) for a, b in pairwise(borders))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,3 @@ class Annotations:
             yield f"{self.split}: {len(self.skipped)} objects, or parts of them, skipped: {first_skipped(self.skipped)}"
         if self.clipped:
             yield f"{self.split}: {self.clipped} boxes reach beyond their image and are cut at its border"
-
-
-def _starts(lengths: array[int]) -> Int64[np.ndarray, " n"]:
-    return np.concatenate([np.zeros(1, np.int64), np.frombuffer(lengths, np.int64).cumsum()])
