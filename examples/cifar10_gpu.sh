@@ -10,7 +10,7 @@ epochs=${2:-200}
 runs=runs/cifar10_${epochs}ep
 for seed in 0 1 2; do
     for method in moco_v2 lewel_m byol lewel_b; do
-        lewel pretrain "${method}_cifar10" --data "$data" --run "$runs/$method-$seed" --seed "$seed" --epochs "$epochs" --every 20
+        lewel pretrain "${method}_cifar10" --data "$data" --out "$runs/$method-$seed" --seed "$seed" --epochs "$epochs" --every 20
     done
 done
 python - "$runs" <<'PY'

@@ -22,7 +22,7 @@ RUN=${RUN:-runs/$RECIPE}
 # All processes see all GPUs of the machine and take the one of their number, so no --gpus-per-task here.
 # --wait: when one process has ended, the others get five minutes to end too.
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=0 --wait=300 \
-    lewel pretrain "$RECIPE" --data "$DATA" --run "$RUN"
+    lewel pretrain "$RECIPE" --data "$DATA" --out "$RUN"
 code=$?
 
 if [ "$code" -eq 75 ]; then

@@ -46,4 +46,6 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     """Names of files that are no UTF-8 stand in captured logs; xdist's processes cannot send them as they are."""
     report = yield
     report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    if report.failed:
+        report.longrepr = str(report.longrepr).encode("utf-8", "backslashreplace").decode()
     return report

@@ -56,7 +56,7 @@ def test_a_full_disk_is_told_by_the_next_save(save: Save, tmp_path: Path, monkey
 
     monkeypatch.setattr(files, "write_synced", full)
     save(step(4))
-    with pytest.raises(UserError, match=r"step-00000004 not written: No space left.*last good one is step-00000002"):
+    with pytest.raises(UserError, match=r"step-00000004 not written \(No space left.*last good one is step-00000002"):
         save(step(6))
     save.close()
     assert steps_kept(tmp_path) == ["step-00000002"]

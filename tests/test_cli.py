@@ -25,6 +25,7 @@ from lewel import cli
 from lewel.data import scenes
 from lewel.data.loader import batches
 from lewel.engine.files import locked
+from lewel.evaluate import linear_fast
 from lewel.interop import runs
 
 SMALL = ["--encoder", "test_resnet", "--batch-size", "16", "--epochs", "2", "--hidden", "32", "--dim", "16"]
@@ -41,7 +42,7 @@ def photos(tmp_path_factory):
 def finished(photos, tmp_path_factory):
     """A finished run of LEWEL_B, and what it said."""
     run = tmp_path_factory.mktemp("runs") / "lewel_b"
-    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", run, *SMALL, *PREDICTIVE) == 0
+    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--out", run, *SMALL, *PREDICTIVE) == 0
     return run
 
 
@@ -57,11 +58,12 @@ def test_a_run_leaves_what_it_says(finished) -> None:
     assert rows[-1]["step"] == 4 or rows[-2]["step"] == 4
 
 
-def test_evaluating_changes_no_bit_of_the_training(finished, photos, tmp_path, capsys) -> None:
+def test_evaluating_changes_no_bit_of_the_training(finished, photos, tmp_path, monkeypatch, capsys) -> None:
     """Compared with `finished`, which measured kNN: all that checkpoints hold, weights, optimizer, random numbers."""
+    monkeypatch.setattr(linear_fast, "MOST_STEPS", 5)
     command = ("pretrain", "lewel_b_tiny", "--data", photos, *SMALL, *PREDICTIVE)
     for name, flags in (("all", ("--evaluate", "knn,linear-fast", "--every", 1)), ("none", ("--evaluate", "none"))):
-        assert lewel(*command, "--run", tmp_path / name, *flags) == 0
+        assert lewel(*command, "--out", tmp_path / name, *flags) == 0
         assert files(tmp_path / name / "checkpoints") == files(finished / "checkpoints")
         encoder = tmp_path / name / "encoder.safetensors"
         assert encoder.read_bytes() == (finished / "encoder.safetensors").read_bytes()
@@ -80,28 +82,29 @@ def said(capsys) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
-def test_evaluating_every_other_epoch(photos, tmp_path) -> None:
+def test_evaluating_every_other_epoch(photos, tmp_path, monkeypatch) -> None:
     """And after the last step, whichever epoch that ends."""
-    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path, *SMALL, *PREDICTIVE, "--epochs", "3")
+    monkeypatch.setattr(linear_fast, "MOST_STEPS", 5)
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--out", tmp_path, *SMALL, *PREDICTIVE, "--epochs", "3")
     assert lewel(*command, "--every", "2", "--evaluate", "linear-fast") == 0
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "linear-fast/top1" in row] == [0, 4, 6]
     assert not [row for row in rows if "knn/top1" in row]
 
 
-def test_without_labels_nothing_is_measured_and_that_is_said_to_who_asked(photos, tmp_path, capsys) -> None:
+def test_without_labels_nothing_is_measured_and_that_is_said(photos, tmp_path, capsys) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     for i, path in enumerate(sorted((photos / "train").rglob("*.jpg"))):
         shutil.copy(path, flat / f"{i}.jpg")
-    command = ("pretrain", "lewel_b_tiny", "--data", flat, "--run", tmp_path / "run", *SMALL, *PREDICTIVE, "--dry-run")
-    for flags, told in (((), 0), (("--evaluate", "none"), 0), (("--evaluate", "linear-fast"), 1)):
+    command = ("pretrain", "lewel_b_tiny", "--data", flat, "--out", tmp_path / "run", *SMALL, *PREDICTIVE, "--dry-run")
+    for flags, told in (((), 1), (("--evaluate", "none"), 0), (("--evaluate", "linear-fast"), 1)):
         assert lewel(*command, *flags) == 0
-        assert said(capsys).count("nothing will be measured: --evaluate linear-fast needs labels") == told
+        assert said(capsys).count(f"nothing will be measured: {flat} is not divided into train and val") == told
 
 
 def test_an_unknown_evaluation_is_an_error(photos, tmp_path, capsys) -> None:
-    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL)
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--out", tmp_path / "run", *SMALL)
     assert lewel(*command, "--evaluate", "knn,linear") == 2
     assert "did you mean linear-fast?" in said(capsys)
     assert lewel(*command, "--every", "0") == 2
@@ -116,21 +119,21 @@ def test_the_encoder_is_timms(finished) -> None:
 
 def test_the_same_command_again_changes_no_weight(finished, photos) -> None:
     before = files(finished / "checkpoints"), (finished / "encoder.safetensors").read_bytes()
-    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", finished, *SMALL, *PREDICTIVE) == 0
+    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--out", finished, *SMALL, *PREDICTIVE) == 0
     assert before == (files(finished / "checkpoints"), (finished / "encoder.safetensors").read_bytes())
 
 
 def test_a_kill_between_the_last_checkpoint_and_the_encoder_is_made_good(finished, photos) -> None:
     before = (finished / "encoder.safetensors").read_bytes()
     (finished / "encoder.safetensors").write_bytes(b"of an earlier step")
-    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", finished, *SMALL, *PREDICTIVE) == 0
+    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--out", finished, *SMALL, *PREDICTIVE) == 0
     assert (finished / "encoder.safetensors").read_bytes() == before
 
 
 def test_a_run_that_started_from_weights_still_has_them_for_its_pictures(finished, photos, tmp_path) -> None:
     given = tmp_path / "given.safetensors"
     shutil.copy(finished / "encoder.safetensors", given)
-    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *PREDICTIVE)
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--out", tmp_path / "run", *SMALL, *PREDICTIVE)
     assert lewel(*command, "--init", given) == 0
     expected = safetensors.torch.load_file(given)
     given.unlink()
@@ -142,7 +145,7 @@ def test_images_that_live_on_the_device_train_the_same_encoder(finished, photos,
     """Bit for bit: the images are not larger than the views."""
     monkeypatch.setenv("CXX", "none")  # compiling takes half a minute
     command = ("pretrain", "lewel_b_tiny", "--data", photos, *SMALL, *PREDICTIVE)
-    held = (*command, "--run", tmp_path / "run", "--executor", "resident", "--save-every", "2")
+    held = (*command, "--out", tmp_path / "run", "--executor", "resident", "--save-every", "2")
     assert lewel(*held) == 0
     assert "resident" in capsys.readouterr().err
     encoder = tmp_path / "run" / "encoder.safetensors"
@@ -151,25 +154,25 @@ def test_images_that_live_on_the_device_train_the_same_encoder(finished, photos,
     encoder.unlink()
     assert lewel(*held) == 0 and "going on at step 2 of 4" in capsys.readouterr().err
     assert encoder.read_bytes() == (finished / "encoder.safetensors").read_bytes()
-    assert lewel(*command, "--run", finished, "--executor", "auto") == 0  # on a CPU auto is what the run had, Pillow
+    assert lewel(*command, "--out", finished, "--executor", "auto") == 0  # on a CPU auto is what the run had, Pillow
 
 
 @pytest.mark.parametrize("method", ["moco_v2", "byol", "lewel_m"])
 def test_the_other_methods_run(method, photos, tmp_path) -> None:
     extra = PREDICTIVE if method == "byol" else ["--bn-groups", "2"]
-    assert lewel("pretrain", f"{method}_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *extra) == 0
+    assert lewel("pretrain", f"{method}_tiny", "--data", photos, "--out", tmp_path / "run", *SMALL, *extra) == 0
     assert (tmp_path / "run" / "encoder.safetensors").exists()
 
 
 def test_dry_run_writes_nothing(photos, tmp_path, capsys) -> None:
-    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *PREDICTIVE)
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--out", tmp_path / "run", *SMALL, *PREDICTIVE)
     assert lewel(*command, "--dry-run") == 0
     assert "images/s" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
 def test_accumulation_says_what_it_really_has(photos, tmp_path, capsys) -> None:
-    command = ("pretrain", "lewel_m_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, "--bn-groups", "1")
+    command = ("pretrain", "lewel_m_tiny", "--data", photos, "--out", tmp_path / "run", *SMALL, "--bn-groups", "1")
     assert lewel(*command, "--accumulate", "2", "--dry-run") == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "16 = 1 x 2 x 8" in said
@@ -188,7 +191,7 @@ def test_pictures(finished, photos, tmp_path) -> None:
 
 def test_no_user_file_is_changed(photos, tmp_path) -> None:
     before = files(photos)
-    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *PREDICTIVE) == 0
+    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--out", tmp_path / "run", *SMALL, *PREDICTIVE) == 0
     assert files(photos) == before
 
 
@@ -207,15 +210,15 @@ ERRORS = {
     "unknown recipe": (["lewel_b_tini"], "lewel_b_tiny"),
     "unknown encoder": ([*B, "--encoder", "resnet81"], "--encoder"),
     "no weights": ([*B, "--init", "nowhere.pth"], "nowhere"),
-    "another recipe": (["byol_tiny", *SMALL, *PREDICTIVE, "--run", "FINISHED"], "another"),
-    "other numbers": ([*B, "--run", "FINISHED", "--lr", "3"], "optimizer.lr"),
-    "another precision": ([*B, "--run", "FINISHED", "--precision", "bf16"], "precision fp32 -> bf16"),
-    "another executor": ([*B, "--run", "FINISHED", "--executor", "resident"], "executor pillow -> resident"),
+    "another recipe": (["byol_tiny", *SMALL, *PREDICTIVE, "--out", "FINISHED"], "another"),
+    "other numbers": ([*B, "--out", "FINISHED", "--lr", "3"], "optimizer.lr"),
+    "another precision": ([*B, "--out", "FINISHED", "--precision", "bf16"], "precision fp32 -> bf16"),
+    "another executor": ([*B, "--out", "FINISHED", "--executor", "resident"], "executor pillow -> resident"),
     "as many images of other names": (
-        [*B, "--run", "FINISHED", "--data", "RENAMED"],
+        [*B, "--out", "FINISHED", "--data", "RENAMED"],
         "40 images, digest .* now has 40",
     ),
-    "more epochs": ([*B, "--run", "FINISHED", "--epochs", "3"], "--extend"),
+    "more epochs": ([*B, "--out", "FINISHED", "--epochs", "3"], "--extend"),
     "no GPU": ([*B, "--device", "mps" if torch.cuda.is_available() else "cuda"], "--device"),
 }
 
@@ -231,7 +234,7 @@ def test_one_line_and_exit_code_2(name, photos, finished, tmp_path, capsys) -> N
         first = next((places["RENAMED"] / "train").rglob("*.jpg"))
         first.rename(first.with_stem("another"))
     arguments = [str(places.get(argument, argument)) for argument in arguments]
-    for flag, usual in (("--data", photos), ("--run", tmp_path / "run")):
+    for flag, usual in (("--data", photos), ("--out", tmp_path / "run")):
         arguments += [] if flag in arguments else [flag, str(usual)]
     before = files(finished)
     capsys.readouterr()
@@ -250,7 +253,7 @@ def test_a_run_directory_takes_one_process_at_a_time(finished, photos, capsys) -
     holder = subprocess.Popen([sys.executable, "-c", code, finished / ".lock"], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     child = int(holder.stdout.readline())
-    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", finished, *SMALL, *PREDICTIVE)
+    command = ("pretrain", "lewel_b_tiny", "--data", photos, "--out", finished, *SMALL, *PREDICTIVE)
     try:
         assert lewel(*command) == 2
         assert "is in use by another process" in " ".join(capsys.readouterr().err.split())
@@ -277,9 +280,9 @@ def test_a_run_outlives_its_data_workers(photos, tmp_path, monkeypatch, capsys) 
                 os.kill(worker.pid or 0, signals[number])
 
     command = ["lewel_b_tiny", "--data", photos, *SMALL, *PREDICTIVE, "--epochs", "6", "--evaluate", "none"]
-    assert lewel("pretrain", *command, "--run", tmp_path / "calm") == 0
+    assert lewel("pretrain", *command, "--out", tmp_path / "calm") == 0
     monkeypatch.setattr("lewel.data.loader.batches", disturbed)
-    assert lewel("pretrain", *command, "--run", tmp_path / "run", "--workers", "1") == 0
+    assert lewel("pretrain", *command, "--out", tmp_path / "run", "--workers", "1") == 0
     assert not multiprocessing.active_children()
     said = " ".join(capsys.readouterr().err.split())
     for text in (said, (tmp_path / "run" / "train.log").read_text()):
@@ -300,7 +303,7 @@ def losses(run) -> list[float]:
 def test_data_workers_that_are_always_killed_stop_the_run(photos, tmp_path, monkeypatch, capsys) -> None:
     main = os.getpid()
     monkeypatch.setattr("lewel.data.loader.reading", lambda _: os.getpid() == main or os.kill(os.getpid(), 9))
-    run = ("pretrain", "lewel_b_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, *PREDICTIVE)
+    run = ("pretrain", "lewel_b_tiny", "--data", photos, "--out", tmp_path / "run", *SMALL, *PREDICTIVE)
     assert lewel(*run, "--workers", "1") == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lewel: ")]
     assert len(said) == 1 and re.search(r"killed by signal 9 \(Killed\).*, the last of 3 in a row", said[0])
@@ -311,7 +314,7 @@ def test_unreadable_images_of_the_knn_are_listed_once(photos, tmp_path, capsys) 
     shutil.copytree(photos, tmp_path / "photos")
     damaged = next((tmp_path / "photos" / "val").rglob("*.jpg"))
     damaged.write_bytes(b"no picture")
-    run = ("pretrain", "lewel_b_tiny", "--data", tmp_path / "photos", "--run", tmp_path / "run", *SMALL, *PREDICTIVE)
+    run = ("pretrain", "lewel_b_tiny", "--data", tmp_path / "photos", "--out", tmp_path / "run", *SMALL, *PREDICTIVE)
     assert lewel(*run) == 2  # one of 60 is more than 1 %
     lines = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
     assert [json.loads(line)["path"] for line in lines] == [str(damaged)]
@@ -325,7 +328,7 @@ def test_too_many_unreadable_images_stop_the_run_with_a_list(photos, tmp_path, c
         Image.fromarray(np.full((40, 40, 3), 6 * i, np.uint8)).save(folder / f"{i}.png")
     (folder / "broken.jpg").write_text("no picture")
     (folder / "empty.jpg").touch()
-    command = ("pretrain", "lewel_b_tiny", "--data", folder, "--run", tmp_path / "run", *SMALL, *PREDICTIVE)
+    command = ("pretrain", "lewel_b_tiny", "--data", folder, "--out", tmp_path / "run", *SMALL, *PREDICTIVE)
     assert lewel(*command, "--epochs", "20") == 2
     assert "images cannot be read" in capsys.readouterr().err
     listed = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
@@ -333,10 +336,48 @@ def test_too_many_unreadable_images_stop_the_run_with_a_list(photos, tmp_path, c
     assert all(entry["reason"] for entry in listed)
 
 
+def test_a_dry_run_finds_unreadable_images_and_more_can_be_allowed(photos, tmp_path, capsys) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    next((folder / "train").rglob("*.jpg")).write_bytes(b"no picture")
+    command = (
+        "pretrain",
+        "lewel_b_tiny",
+        "--data",
+        folder,
+        "--out",
+        tmp_path / "run",
+        *SMALL,
+        *PREDICTIVE,
+        "--dry-run",
+    )
+    assert lewel(*command, "--evaluate", "none") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"lewel: 1 of \d+ images cannot be read, more than 1 %: .*jpg: not an image", said)
+    assert lewel(*command, "--evaluate", "none", "--max-unreadable", "0.2") == 0
+    assert "cannot be read" in capsys.readouterr().err
+    assert lewel(*command, "--max-unreadable", "2") == 2
+    assert capsys.readouterr().err == "lewel: --max-unreadable 2: must be a share of the images, 0 to 1\n"
+    assert not (tmp_path / "run").exists()
+
+
 def test_recipes_are_listed(capsys) -> None:
     assert lewel("recipes", "lewel_b") == 0
     said = capsys.readouterr().out
     assert "lewel_b_in1k_100ep" in said and "moco_v2_tiny" not in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), ImportError("libtorch_cpu.so: failed to map segment from shared object"), OSError(12, "no memory")],
+)
+def test_without_memory_every_command_says_so_in_one_line(error, monkeypatch, capsys) -> None:
+    def command() -> None:
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "recipes", command)
+    assert lewel("recipes") == 2
+    assert re.fullmatch(r"lewel: out of memory \(.+\); allow the process more .*\n", capsys.readouterr().err)
 
 
 def test_an_unknown_command_names_the_nearest(capsys) -> None:
@@ -378,18 +419,20 @@ def two_processes(*commands: list[object]) -> list[tuple[int, str]]:
     return [(process.wait(), said) for process, said in ((p, p.communicate()[1]) for p in started)]
 
 
+@pytest.mark.slow
 def test_two_processes_keep_one_record(photos, tmp_path) -> None:
-    command = ["lewel_m_tiny", "--data", photos, "--run", tmp_path / "run", *SMALL, "--bn-groups", "2", "--epochs", "1"]
+    command = ["lewel_m_tiny", "--data", photos, "--out", tmp_path / "run", *SMALL, "--bn-groups", "2", "--epochs", "1"]
     assert [code for code, _ in two_processes(command, command)] == [0, 0]
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "knn/top1" in row] == [0, 2]
     assert "2 process(es)" in (tmp_path / "run" / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_two_processes_that_see_other_images_both_stop(photos, tmp_path) -> None:
     shutil.copytree(photos, tmp_path / "photos")
     next((tmp_path / "photos" / "train").rglob("*.jpg")).unlink()
-    common = ["--run", tmp_path / "run", *SMALL, "--bn-groups", "2"]
+    common = ["--out", tmp_path / "run", *SMALL, "--bn-groups", "2"]
     ends = two_processes(*(["lewel_m_tiny", "--data", data, *common] for data in (photos, tmp_path / "photos")))
     assert [code for code, _ in ends] == [2, 2]
     assert ["--data is not the same on all processes" in said for _, said in ends] == [True, False]  # said once
@@ -402,17 +445,17 @@ def test_killed_twenty_times_the_weights_are_those_of_the_unbroken_run(photos, t
     random = np.random.default_rng(0)
     command = [sys.executable, "-m", "lewel", "pretrain", "lewel_m_tiny", "--data", str(photos), *SMALL]
     command += ["--bn-groups", "2", "--epochs", "150", "--save-every", "3", "--evaluate", "none"]
-    unbroken = [*command, "--run", str(tmp_path / "unbroken")]
+    unbroken = [*command, "--out", str(tmp_path / "unbroken")]
     whole, start = seconds(unbroken), seconds(unbroken)  # the second time there is nothing left to do
     for _ in range(20):
-        process = subprocess.Popen([*command, "--run", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
         try:
             process.wait(timeout=0.6 * start + random.uniform(0, 0.08) * (whole - start))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
         assert process.returncode == -9, "finished before the last kill"
-    subprocess.run([*command, "--run", str(tmp_path / "killed")], check=True, capture_output=True)
+    subprocess.run([*command, "--out", str(tmp_path / "killed")], check=True, capture_output=True)
     for name in ("encoder.safetensors", "checkpoints/step-00000300/module.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
     steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]

@@ -270,7 +270,7 @@ def test_slurm_requeues_a_run_that_was_stopped(script: str, code: int, requeued:
     done = subprocess.run(["bash", str(EXAMPLES / script)], capture_output=True, text=True, env=environment, timeout=30)
     assert ("scontrol requeue 42" in done.stdout) is requeued
     assert done.returncode == (0 if requeued else code)
-    recipe = re.search(r"lewel pretrain (\S+) --data /data/a folder --run runs/\1", done.stdout)
+    recipe = re.search(r"lewel pretrain (\S+) --data /data/a folder --out runs/\1", done.stdout)
     assert recipe and recipe[1] in lewel.recipes.names()
 
 

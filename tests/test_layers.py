@@ -10,20 +10,23 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "lewel"
 LAYERS = (
-    {"errors", "shapes", "parallel", "config", "recipes", "plan", "version"},
+    {"errors", "terminal", "console", "shapes", "lifeline", "parallel", "config", "recipes", "plan", "version"}
+    | {"lines", "reading"},
     {"model", "data"},
     {"engine"},
     {"build"},
+    {"footprint"},
     {"interop"},
     {"evaluate", "visualize", "bench", "prepare"},
-    {"callbacks", "run"},
+    {"callbacks", "agreement", "run"},
     {"pretrain", "demo"},
-    {"cli"},
+    {"help"},
+    {"cli", "arguments"},
     {"__main__"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 APART = {("model", "data"), ("data", "model"), ("engine", "model"), ("engine", "data")}
-LIGHT = ("errors", "config", "recipes", "plan", "cli")
+LIGHT = ("errors", "terminal", "config", "recipes", "plan", "help", "cli", "arguments")
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "lightning"}
 
 

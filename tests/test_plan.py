@@ -198,7 +198,18 @@ def test_what_does_not_fit_is_refused() -> None:
     refused("3 groups of BN statistics do not divide the 1024", "lewel_b_in1k_100ep", bn_groups=3)
     refused("batch norm needs 2 images", "byol_folder", images=1000, batch_size=1)
     refused("batch norm needs 2 images", "byol_folder", images=1000, batch_size=8, world=2, accumulate=4)
-    refused("warm-up of 10 epochs leaves nothing of 10: --warmup-epochs 9", "byol_folder", images=1000, epochs=10)
+    too_long = {"epochs": 10, "warmup_epochs": 10}
+    refused("warm-up of 10 epochs leaves nothing of 10: --warmup-epochs 9", "byol_folder", images=1000, **too_long)
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0), (10, 0), (11, 10), (20, 10)])
+def test_fewer_epochs_than_the_warm_up_shorten_it_with_a_note(epochs: int, warmup: int) -> None:
+    """byol_folder: 200 epochs, 10 of them warm-up."""
+    shorter = planned("byol_folder", 10_000, epochs=epochs)
+    assert shorter.recipe.optimizer.warmup_epochs == warmup
+    notes = [note for note in shorter.notes if "warm-up" in note]
+    told = [f"--epochs {epochs} of the recipe's 200: warm-up 10 -> {warmup} epochs (--warmup-epochs)"]
+    assert notes == (told if warmup < 10 else [])
 
 
 def with_terms(recipe: Recipe, *terms) -> Recipe:

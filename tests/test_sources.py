@@ -25,7 +25,7 @@ def photos(tmp_path_factory):
 def finished(photos, tmp_path_factory):
     """A finished run on the folder."""
     run = tmp_path_factory.mktemp("runs") / "lewel_b"
-    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--run", run, *SMALL) == 0
+    assert lewel("pretrain", "lewel_b_tiny", "--data", photos, "--out", run, *SMALL) == 0
     return run
 
 
@@ -42,7 +42,7 @@ def prepared(photos, tmp_path_factory):
 @pytest.mark.parametrize("source", ["index", "shards", "url"])
 def test_a_run_is_the_same_on_a_folder_its_index_and_its_shards(source, prepared, finished, photos, tmp_path) -> None:
     run = tmp_path / "run"
-    options = ("--run", run, *SMALL)
+    options = ("--out", run, *SMALL)
     assert lewel("pretrain", "lewel_b_tiny", "--data", prepared[source], *options) == 0
     assert losses(run) == losses(finished) and len(losses(run)) >= 2
     expected = (finished / "encoder.safetensors").read_bytes()
@@ -60,7 +60,7 @@ def losses(run) -> list[tuple[float, ...]]:
 
 def test_a_run_goes_on_from_a_folder_to_shards(prepared, finished, photos, tmp_path) -> None:
     run = tmp_path / "run"
-    options = ("pretrain", "lewel_b_tiny", "--run", run, *SMALL, "--save-every", "2")
+    options = ("pretrain", "lewel_b_tiny", "--out", run, *SMALL, "--save-every", "2")
     assert lewel(*options, "--data", photos) == 0
     last = sorted((run / "checkpoints").iterdir())[-1]
     assert last.name == "step-00000004"
@@ -79,7 +79,7 @@ def test_every_command_reads_an_index_and_shards(prepared, finished, tmp_path) -
 def test_a_shard_that_is_cut_is_one_line(prepared, tmp_path, capsys) -> None:
     shutil.copytree(prepared["shards"], tmp_path / "shards")
     os.truncate(tmp_path / "shards" / "train-000001.tar", 20000)
-    command = ("pretrain", "lewel_b_tiny", "--data", tmp_path / "shards", "--run", tmp_path / "run", *SMALL)
+    command = ("pretrain", "lewel_b_tiny", "--data", tmp_path / "shards", "--out", tmp_path / "run", *SMALL)
     assert lewel(*command) == 2
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lewel: ")]
     assert re.search(r"shards/train-000001\.tar has 20000 bytes, not \d+; copy it again", said)

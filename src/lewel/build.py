@@ -20,6 +20,8 @@ def method(recipe: config.Recipe) -> Method:
     Raises UserError: an image size that leaves one position; groups that do not divide channels or maps; a grid finer
     than the feature map; an encoder without a feature map.
     """
+    if not isinstance(recipe, config.Recipe):
+        raise UserError(f"build.method takes a Recipe, such as lewel.recipes.get(NAME), not a {type(recipe).__name__}")
     spec = recipe.method
     encoder = Encoder.from_config(spec.encoder)
     width, height, columns = encoder.map_shape(recipe.data.image_size)

@@ -4,22 +4,35 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from lewel import arguments
 from lewel.bench import flags as bench
 from lewel.config import Evaluation, Extraction, Options
-from lewel.errors import UserError, nearest
+from lewel.errors import UserError, line_of, nearest
 from lewel.evaluate.changes import Changes
 from lewel.plan import Overrides
 from lewel.prepare import flags as prepare
+from lewel.terminal import complain, say, unbreakable
 
 _Flat = tyro.conf.arg(name="")
 _Numbers = Annotated[Overrides, _Flat]
+
+_RENAMED = {"pretrain": {"--run": "--out"}}  # flags of earlier versions; torchrun takes --run for its own --run-path
+
+
+@dataclass(frozen=True)
+class _Pretraining(Options):
+    run: Annotated[str, tyro.conf.arg(name="out")]  # directory of the run; the same command goes on there
+
+
 _Extraction = Annotated[Extraction, _Flat]
 _RecipeName = Annotated[
     tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")
@@ -45,10 +58,8 @@ def list_recipes(filter: Annotated[tyro.conf.Positional[str], tyro.conf.arg(meta
     Args:
         filter: only recipes with this in their name, such as tiny or lewel_b
     """
-    from rich.console import Console
-    from rich.table import Column, Table
-
     from lewel import recipes
+    from lewel.console import Column, Console, Table
 
     rows = [row for row in recipes.describe() if filter in row.name]
     if not rows:
@@ -56,13 +67,14 @@ def list_recipes(filter: Annotated[tyro.conf.Positional[str], tyro.conf.arg(meta
     table = Table(Column("recipe", no_wrap=True), "epochs", "batch", "px", "what", "paper", box=None, pad_edge=False)
     for row in rows:
         table.add_row(row.name, str(row.epochs), str(row.batch_size), str(row.image_size), row.note, row.paper)
-    Console().print(table, highlight=False)
+    Console().print(table)
 
 
-def pretrain(recipe: _RecipeName, options: Annotated[Options, _Flat], numbers: _Numbers) -> None:
-    """Train an encoder on images without labels. The same command on the same --run goes on where it stopped.
+def pretrain(recipe: _RecipeName, options: Annotated[_Pretraining, _Flat], numbers: _Numbers) -> None:
+    """Train an encoder on images without labels. The same command on the same --out goes on where it stopped.
 
     Exit code 0: done; 2: something does not fit, one line says what; 75: stopped by a signal or Ctrl-C, and saved.
+    srun passes the code on; torchrun itself ends with 1 for any code but 0, and gives a run that it stops 30 s to save.
     """
     from lewel.pretrain import pretrain as run
 
@@ -231,41 +243,49 @@ COMMANDS = {
 }
 
 
-def _run(arguments: list[str]) -> None:
+def _run(given: list[str]) -> None:
     """Only the command that is asked for is looked at: all of them would take half a second to answer --help."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview(COMMANDS))
+    if not given or given[0] in ("-h", "--help"):
+        say(*_overview(COMMANDS))
         return
-    name, rest = arguments[0], arguments[1:]
+    name, rest = given[0], given[1:]
     parts = [command for command in COMMANDS if command.startswith(f"{name} ")]
     if parts:
         if not rest or rest[0] in ("-h", "--help"):
-            print(_overview(parts))
+            say(*_overview(parts))
             return
         name, rest = f"{name} {rest[0]}", rest[1:]
     if name not in COMMANDS:
         raise UserError(f"there is no command {name!r}{nearest(name, COMMANDS) or '; `lewel --help` lists all'}")
-    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
-    tyro.cli(COMMANDS[name], prog=f"lewel {name}", args=rest, config=config)
+    call = arguments.parse(COMMANDS[name], f"lewel {name}", rest, _RENAMED.get(name, {}))
+    from lewel.console import Console, warnings_on  # 0.1 s that --help can do without
+
+    with warnings_on(Console(stderr=True)):
+        call()
 
 
-def _overview(names: Collection[str]) -> str:
+def _overview(names: Collection[str]) -> list[str]:
     width = max(map(len, names))
     lines = [f"  {name:<{width}}  {(COMMANDS[name].__doc__ or '').splitlines()[0]}" for name in names]
-    return "\n".join([f"usage: lewel COMMAND ...\n\n{__doc__}\n", *lines, "\n`lewel COMMAND --help` has its flags."])
+    head = ["usage: lewel COMMAND ...", "", *(__doc__ or "").splitlines(), ""]
+    return [*head, *lines, "", "`lewel COMMAND --help` has its flags."]
 
 
 def main() -> None:
     """The `lewel` command. Exit codes: 0, 2 for a user's mistake, 75 for a run that was asked to stop and saved."""
-    try:
-        _run(sys.argv[1:])
-    except KeyboardInterrupt:
-        print("lewel: stopped", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:  # UserError, and Interrupted, whose module imports torch
-        code = getattr(error, "exit_code", None)
-        if code is None:
-            raise
-        if not getattr(error, "told_elsewhere", False):
-            print(f"lewel: {error}", file=sys.stderr)
-        sys.exit(code)
+    with unbreakable():
+        try:
+            _run(sys.argv[1:])
+        except KeyboardInterrupt:
+            complain("lewel: stopped")
+            sys.exit(130)
+        except Exception as error:  # UserError, and Interrupted, whose module imports torch
+            line = line_of(error)
+            if line is None:
+                raise
+            if not getattr(error, "told_elsewhere", False):
+                complain(f"lewel: {line}")
+            code = getattr(error, "exit_code", UserError.exit_code)
+            if getattr(error, "leave_at_once", False):
+                os._exit(code)
+            sys.exit(code)

@@ -213,7 +213,7 @@ class Options:
     compile: bool = False  # the encoders by torch.compile: for GPUs; the first step takes a minute or more
     workers: int | None = None  # processes that decode and augment; by default from the number of cores
     accumulate: int = 1  # micro-batches a step: less memory, smaller BN groups and fewer in-batch negatives
-    init: str = "random"  # weights to start from: random, a file, or timm:NAME
+    init: str = "random"  # weights to start from: random, RUN, FILE, timm:NAME or timm:NAME=FILE
     keep: int = 2  # checkpoints kept
     save_every: int | None = None  # steps between checkpoints; by default whole epochs of 100 steps, at most 1000
     log_every: int = 20  # steps between records
@@ -221,9 +221,14 @@ class Options:
     # knn; none: nothing
     evaluate: str | None = None
     every: int = 1  # epochs between evaluations
-    dry_run: bool = False  # check everything, time 20 steps, print the plan, write nothing
+    force: bool = False  # start although a step is estimated to need more memory than is free
+    max_unreadable: float = 0.01  # share of the images; when more cannot be read, the run ends
+    dry_run: bool = False  # check everything, decode a sample, time 20 steps, print the plan, write nothing
     extend: bool = False  # go on with another number of epochs
     change_processes: bool = False  # go on with another number of processes
+    change_images: bool = False  # go on although the contents of images have changed
+    check_images: Literal["sample", "all"] = "sample"  # images whose contents must be those of the run's beginning
+    timeout: float = 600.0  # seconds that a process waits for the others, of several, before it gives up
 
 
 @dataclass(frozen=True)

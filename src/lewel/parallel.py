@@ -10,16 +10,20 @@ import datetime
 import gc
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 import torch.distributed.nn  # imported after `start`, its default arguments would hold the group for ever
 from torch import Tensor
 
-from lewel.errors import UserError
+from lewel import lifeline
+from lewel.errors import Told, UserError, reason
+from lewel.lifeline import Lifeline, LostProcessError
 
+Error = TypeVar("Error", bound=Told)
 Operation = Literal["sum", "mean", "max", "min"]
 
 
@@ -86,6 +90,60 @@ def first_host(nodelist: str) -> str:
 
 
 _local_rank = 0
+_lifeline: Lifeline | None = None
+_timeout_s = 600.0
+
+
+@contextmanager
+def group(device: Callable[[], torch.device], timeout_s: float = 600.0) -> Iterator[None]:
+    """Join the processes that the launcher announced, and leave them at the end.
+
+    device: chooses this process's; where it raises UserError, every process does.
+    timeout_s: how long a collective call waits for the others.
+    Raises UserError, instead of what a collective call raises, when another process has ended or does not answer.
+    """
+    chosen, problem = torch.device("cpu"), ""
+    try:
+        chosen = device()
+    except UserError as error:
+        problem = str(error)
+    start(chosen, timeout_s)
+    together = False
+    try:
+        with explained():
+            raise_together(problem)
+            yield
+        together = True
+    except Exception as error:
+        together = getattr(error, "everywhere", False)
+        if isinstance(error, UserError):
+            error.leave_at_once = world() > 1 and not together
+        raise
+    finally:
+        stop(farewell=together)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raises UserError in the place of a collective call's error, where its cause is known."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause = _cause(error)
+        if cause is None:
+            raise
+        raise cause from error
+
+
+def _cause(error: RuntimeError) -> UserError | None:
+    if _lifeline is not None and _lifeline.notices():
+        return LostProcessError(_lifeline)
+    if world() > 1 and re.search("time.?out|timed out", str(error), re.IGNORECASE):
+        return UserError(
+            f"process {rank()} of {world()}: another process did not answer for {_timeout_s:g} s (--timeout); see "
+            "whether all still run; the same command goes on from the last checkpoint"
+        )
+    return None
 
 
 def start(device: torch.device, timeout_s: float = 600.0) -> None:
@@ -95,7 +153,7 @@ def start(device: torch.device, timeout_s: float = 600.0) -> None:
     timeout_s: after so many seconds without an answer from another process a collective call raises.
     Raises UserError when this machine has fewer GPUs than processes, or rank 0 cannot be reached.
     """
-    global _local_rank
+    global _local_rank, _lifeline, _timeout_s
     where = place()
     _local_rank = where.local_rank
     if device.type == "cuda":
@@ -116,6 +174,8 @@ def start(device: torch.device, timeout_s: float = 600.0) -> None:
             f"process {where.rank} of {where.world} could not join rank 0 at {where.address}:{where.port} ({reason}); "
             "set MASTER_ADDR and MASTER_PORT to where rank 0 can be reached, on a free port"
         ) from error
+    _timeout_s = timeout_s
+    _lifeline = lifeline.join(where.rank, where.world, where.address, timeout_s, all_gather_objects)
 
 
 def _take_gpu(index: int) -> None:
@@ -127,15 +187,19 @@ def _take_gpu(index: int) -> None:
     torch.cuda.set_device(index)
 
 
-def stop() -> None:
-    """Leave the group, if there is one.
+def stop(farewell: bool = True) -> None:
+    """Leave the group, if there is one. farewell: the other processes leave it now too, and need not mind.
 
     Its threads end with the last reference to it; one that lives on into the interpreter's shutdown may abort the
     process (exit code 134 after all work is done). So what still holds it in a reference cycle is collected first.
     """
+    global _lifeline
     if dist.is_initialized():
         gc.collect()
         dist.destroy_process_group()
+    if _lifeline is not None:
+        _lifeline.close(farewell)
+        _lifeline = None
 
 
 def rank() -> int:
@@ -204,9 +268,13 @@ def raise_together(problem: str) -> None:
     """Raise the problem that one process has as a UserError on every process, so that none waits for it; "" is none."""
     found = [text for text in all_gather_objects([problem]) if text]
     if found:
-        error = UserError(found[0])
-        error.told_elsewhere = not is_main()
-        raise error
+        raise everywhere(UserError(found[0]))
+
+
+def everywhere(error: Error) -> Error:
+    """Mark an error that every process raises now; process 0 prints it."""
+    error.everywhere, error.told_elsewhere = True, not is_main()
+    return error
 
 
 def on_main(work: Callable[[], object], told: Callable[[str], str] = str) -> None:
@@ -221,7 +289,7 @@ def on_main(work: Callable[[], object], told: Callable[[str], str] = str) -> Non
         except UserError as error:
             problem = str(error)
         except OSError as error:
-            problem = told(error.strerror or str(error))
+            problem = told(reason(error))
     raise_together(problem)
 
 

@@ -1,8 +1,8 @@
 """`lewel pretrain`: a recipe, a folder of images and a run directory, put together.
 
 Everything that decides a number comes from the recipe and the seed; what is here checks, starts or goes on, and keeps
-the run directory: config.yaml, checkpoints/, encoder.safetensors, metrics.jsonl, events.*, train.log, skipped.jsonl,
-report.html, and with --init initial.safetensors.
+the run directory: config.yaml, checkpoints/, encoder.safetensors, metrics.jsonl, events.*, train.log, status.json,
+skipped.jsonl, report.html, and with --init initial.safetensors.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import pairwise
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from lewel import callbacks, parallel, plan
+from lewel import callbacks, footprint, parallel, plan
 from lewel.config import Options
-from lewel.data import resident
+from lewel.console import Console
+from lewel.data import remarks, resident, sampled
 from lewel.data.skips import SkipLog
 from lewel.data.workers import default_workers
 from lewel.engine import checkpoint, files, memory, precision, record
 from lewel.engine.loop import Callback, Step, train
 from lewel.engine.monitor import Monitor
 from lewel.engine.progress import Progress, duration
+from lewel.engine.run_log import RunLog
 from lewel.engine.schedule import warmup_cosine
-from lewel.engine.signals import StopRequest
+from lewel.engine.signals import Interrupted, StopRequest
 from lewel.errors import UserError
-from lewel.evaluate import during
 from lewel.run import Run, prepare
 from lewel.shapes import Batch, Skip
+from lewel.terminal import printable
 
-DRY_STEPS = 20
+DRY_STEPS, DRY_SECONDS, DRY_LEAST = 20, 60.0, 3  # so many steps, or those of a minute, but three at least
 SAVE_STEPS = 1000  # at most so many steps are lost to a power cut
 LEAST_STEPS = 100  # between checkpoints, in whole epochs: a small folder's epoch is a few steps
 
@@ -45,33 +45,48 @@ def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Co
     Raises UserError for all that does not fit, before anything is written; Interrupted when asked to stop.
     """
     memory.keep_freed()
-    with _processes(options):
-        run = prepare(name, options, overrides, console or Console(stderr=True))
+    remarks.forget()
+    console = console or Console(stderr=True)
+    group = parallel.group(lambda: precision.device(options.device, parallel.place().local_rank), options.timeout)
+    with group, memory.explained(), RunLog(console).listening() as log:
+        run = prepare(name, options, overrides, console)
         _describe(run)
         if options.dry_run:
             _dry_run(run)
         else:
             with _alone(run):
-                _train(run)
+                start = _start(run)
+                with log.into(run.directory):  # not before: a start that is refused leaves a run's log as it is
+                    _train(run, start)
 
 
-def _train(run: Run) -> None:
-    options, total = run.options, run.plan.total_steps
+def _start(run: Run) -> int:
+    """The step that the run begins at: its last checkpoint's, which is loaded. Raises UserError if it does not fit."""
+    found, options = checkpoint.latest(run.directory), run.options
+    if found is None:
+        return 0
+    return checkpoint.load(
+        found, run.training, run.identity, options.extend, options.change_processes, options.change_images
+    )
+
+
+def _train(run: Run, start: int) -> None:
+    total = run.plan.total_steps
     with ExitStack() as opened:
-        parallel.on_main(lambda: opened.enter_context(record.logging_to(run.directory, run.console)), run.not_writable)
-        found, start = checkpoint.latest(run.directory), 0
-        if found is not None:
-            start = checkpoint.load(found, run.training, run.identity, options.extend, options.change_processes)
         rows = opened.enter_context(_record(run, start))
         with StopRequest() as stop, Progress(total, start, run.console) as progress:
             skips = _skips(run)
             evaluate, save = _evaluate(run, rows, progress, skips), opened.enter_context(closing(_save(run)))
-            if start == 0:
-                save.initial(run.options.init)
-                evaluate.measure(0)
-            if start >= total:
-                save.publish()
-            _steps(run, start, total, [skips, _monitor(run, rows, progress), evaluate, save], stop)
+            report = callbacks.Report(run.directory, start, total, save.every)
+            with report.until_the_end(), parallel.explained(), memory.explained():
+                if start == 0:
+                    save.initial(run.options.init)
+                    evaluate.measure(0)
+                if start >= total:
+                    save.publish()
+                else:
+                    progress.begin()
+                _steps(run, start, total, [skips, _monitor(run, rows, progress), evaluate, report, save], stop)
         _say_what_was_written(run)
 
 
@@ -82,7 +97,7 @@ def _record(run: Run, start: int) -> Iterator[record.Record]:
     parallel.on_main(lambda: rows.open(start), run.not_writable)
     parallel.on_main(lambda: _write_config(run), run.not_writable)
     if start and parallel.is_main():
-        run.console.print(f"going on at step {start} of {run.plan.total_steps}", highlight=False)
+        run.console.print(f"going on at step {start} of {run.plan.total_steps}")
     try:
         yield rows
     finally:
@@ -127,13 +142,14 @@ def _workers(run: Run) -> int:
 
 def _skips(run: Run) -> callbacks.Skips:
     total = len(run.images) + (0 if run.queries is None else len(run.queries))
-    kept = SkipLog(run.directory / "skipped.jsonl", total) if parallel.is_main() else None
+    kept = SkipLog(run.directory / "skipped.jsonl", total, run.options.max_unreadable) if parallel.is_main() else None
     return callbacks.Skips(kept, run.options.log_every)
 
 
 def _monitor(run: Run, rows: record.Record, progress: Progress) -> Monitor:
     warmup_steps = run.recipe.optimizer.warmup_epochs * run.plan.steps_per_epoch
-    return Monitor(run.method, rows, progress, run.options.log_every, warmup_steps, run.plan.bn_group)
+    health, every = run.training.health, run.options.log_every
+    return Monitor(run.method, rows, progress, health, every, warmup_steps, run.plan.bn_group)
 
 
 def _evaluate(run: Run, rows: record.Record, progress: Progress, skips: callbacks.Skips) -> callbacks.Evaluate:
@@ -158,15 +174,6 @@ def _save(run: Run) -> callbacks.Save:
 
 
 @contextmanager
-def _processes(options: Options) -> Iterator[None]:
-    parallel.start(precision.device(options.device, parallel.place().local_rank))
-    try:
-        yield
-    finally:
-        parallel.stop()
-
-
-@contextmanager
 def _alone(run: Run) -> Iterator[None]:
     """Make the run directory and keep every other run out of it. Raises UserError on every process."""
     directory = run.directory
@@ -174,7 +181,8 @@ def _alone(run: Run) -> Iterator[None]:
     def take() -> None:
         directory.mkdir(parents=True, exist_ok=True)
         if not held.enter_context(files.locked(directory / ".lock")):
-            raise UserError(f"--run {directory} is in use by another process; wait for its end, or give another --run")
+            raise UserError(f"--out {directory} is in use by another process; wait for its end, or give another --out")
+        files.clean(directory)
         checkpoint.clean(directory)
 
     with ExitStack() as held:
@@ -184,7 +192,7 @@ def _alone(run: Run) -> Iterator[None]:
 
 def _write_config(run: Run) -> None:
     facts = f"seed {run.options.seed}, {run.plan.images} images, {parallel.world()} process(es), {run.precision.name}"
-    head = f"# {' '.join(sys.argv)}\n# {facts}\n"
+    head = f"# {printable(' '.join(sys.argv))}\n# {facts}\n"  # a line break would end the comment
     files.replace(run.directory / "config.yaml", (head + plan.to_yaml(run.recipe)).encode())
 
 
@@ -198,7 +206,6 @@ def _describe(run: Run) -> None:
     chosen, recipe = run.plan, run.recipe
     batch = recipe.optimizer.batch_size
     split = f" = {chosen.world} x {chosen.accumulate} x {chosen.micro_batch}" if batch != chosen.micro_batch else ""
-    table = Table(show_header=False, box=None, pad_edge=False)
     rows = {
         "recipe": f"{recipe.name}   {recipe.method.encoder.name}, {recipe.data.image_size} px",
         "images": f"{chosen.images} in {run.options.data}",
@@ -208,31 +215,46 @@ def _describe(run: Run) -> None:
         "on": f"{run.precision.device}, {run.precision.name}, {chosen.world} process(es), torch {torch.__version__}",
         "views": f"{run.executor.name}{', compiled' if run.executor.compiled else ''}",
     }
+    if run.footprint is not None:
+        free = memory.free_bytes(run.precision.device) or math.nan
+        rows["memory"] = f"{run.footprint}; {footprint.gigabytes(free)} free"
     for name, text in rows.items():
-        table.add_row(name, text)
-    run.console.print(table, highlight=False)
-    for note in chosen.notes:
-        run.console.print(f"  {note}", highlight=False)
-    if run.options.evaluate not in (None, during.NOTHING) and not run.evaluations:
-        needed = "needs labels: --data with train/CLASS/... and val/CLASS/..."
-        run.console.print(f"  nothing will be measured: --evaluate {run.options.evaluate} {needed}", highlight=False)
+        run.console.print(f"{name:<11}{text}")
+    of_val = run.queries.notes if run.queries is not None else ()
+    notes = [*dict.fromkeys((*run.images.notes, *of_val)), *chosen.notes]
+    if run.unmeasured:
+        notes.append(f"nothing will be measured: {run.unmeasured}")
+    for note in notes:
+        run.console.print(f"  {note}")
 
 
 def _dry_run(run: Run) -> None:
     """Check the checkpoint to go on from, time a few steps, say what the whole would take. Nothing is written."""
-    found = checkpoint.latest(run.directory)
-    if found is not None:
-        checkpoint.load(found, run.training, run.identity, run.options.extend, run.options.change_processes)
+    _start(run)
+    parallel.on_main(lambda: _read_sample(run))
     steps = min(DRY_STEPS, run.plan.total_steps)
     times: list[float] = []
     skipped: list[Skip] = []
-    _steps(run, 0, steps, [lambda step: times.append(_finished(step)), lambda step: skipped.extend(step.batch.skipped)])
+    stop = StopRequest()  # not entered: a signal ends a dry run at once
+    with Progress(steps, 0, run.console) as progress:
+
+        def timed(step: Step) -> None:
+            times.append(_finished(step))
+            skipped.extend(step.batch.skipped)
+            progress.advance(step.number)
+            if len(times) >= DRY_LEAST and times[-1] - began > DRY_SECONDS:
+                stop.requested = True
+
+        began = time.perf_counter()
+        progress.begin()
+        with suppress(Interrupted):
+            _steps(run, 0, steps, [timed], stop)
     if not parallel.is_main():
         return
     spans = sorted(b - a for a, b in pairwise(times)) or [float("nan")]
     median = spans[len(spans) // 2]
     run.console.print(
-        f"dry run: {steps} steps, {median:.3f} s a step (median), "
+        f"dry run: {len(times)} steps, {median:.3f} s a step (median), "
         f"{run.recipe.optimizer.batch_size / median:.0f} images/s, "
         f"peak memory {memory.peak_bytes() / 1e9:.1f} GB; all {run.plan.total_steps} steps take about "
         f"{duration(run.plan.total_steps * median) if len(times) > 1 else 'unknown'}"
@@ -240,7 +262,15 @@ def _dry_run(run: Run) -> None:
         highlight=False,
     )
     for skip in skipped:
-        run.console.print(f"cannot be read: {skip.path}: {skip.reason}", markup=False, highlight=False)
+        run.console.print(f"cannot be read: {skip.path}: {skip.reason}")
+
+
+def _read_sample(run: Run) -> None:
+    """Say how many of a sample can be read. Raises UserError where more cannot than may."""
+    found = sampled.sample([run.images, *([run.queries] if run.queries is not None else [])], _workers(run))
+    run.console.print(found.told(), highlight=False)
+    if problem := found.problem(run.options.max_unreadable):
+        raise UserError(problem)
 
 
 def _finished(step: Step) -> float:
@@ -251,4 +281,4 @@ def _finished(step: Step) -> float:
 def _say_what_was_written(run: Run) -> None:
     if parallel.is_main():
         names = ["encoder.safetensors", "report.html", "metrics.jsonl", "config.yaml", "checkpoints/"]
-        run.console.print(f"done; in {run.directory}: {', '.join(names)}", highlight=False)
+        run.console.print(f"done; in {run.directory}: {', '.join(names)}")

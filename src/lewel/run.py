@@ -6,23 +6,28 @@ import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from rich.console import Console
 
-from lewel import build, parallel, plan, recipes
+from lewel import agreement, build, footprint, parallel, plan, reading, recipes
 from lewel.config import Options, Recipe
-from lewel.data import executor, resident
+from lewel.console import Console
+from lewel.data import executor, resident, sample
+from lewel.data.decode import printable
 from lewel.data.images import Source, is_divided, open_images, relabelled
 from lewel.engine import precision
-from lewel.engine.identity import Identity
+from lewel.engine.identity import Identity, flat
 from lewel.engine.loop import place
 from lewel.engine.optim import make_optimizer
 from lewel.engine.state import Training
 from lewel.errors import UserError
 from lewel.evaluate import during
+from lewel.footprint import Footprint
 from lewel.interop import weights
 from lewel.model.method import Method
+
+_OWN_FILES = ("config.yaml", "metrics.jsonl", "train.log", "skipped.jsonl", "encoder.safetensors", "report.html")
 
 
 @dataclass
@@ -34,11 +39,14 @@ class Run:
     images: Source
     evaluations: tuple[str, ...]  # none without `queries`
     queries: Source | None  # the labelled val split, where there is one and it will be evaluated on
+    unmeasured: str  # why the evaluations that were asked for cannot be made; '' where they can
     precision: precision.Precision
     executor: executor.Executor
     held: resident.Resident | None  # the images on the device, where its executor is "resident"
     training: Training
     console: Console
+    footprint: Footprint | None  # of a step; none where it is small beside what is free
+    contents: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the images, for the identity
 
     @property
     def recipe(self) -> Recipe:
@@ -55,7 +63,7 @@ class Run:
 
     def not_writable(self, reason: str) -> str:
         """What to tell the user when the run directory cannot be written."""
-        return f"--run {self.directory} cannot be written ({reason}); make room, or give another --run"
+        return f"--out {self.directory} cannot be written ({reason}); give another --out"
 
     @cached_property
     def identity(self) -> Identity:
@@ -66,6 +74,7 @@ class Run:
             "executor": self.executor.name,
             "accumulate": self.options.accumulate,
         }
+        content |= self.contents
         if self.options.compile:  # absent otherwise, as from the runs of before
             content["compile"] = True
         return Identity(
@@ -78,6 +87,7 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
 
     Raises UserError on every process for what one of them finds.
     """
+    agreement.check_commands(name, options, overrides)
     run, problem = None, ""
     try:
         run = _build(name, options, overrides, console)
@@ -85,6 +95,7 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
         problem = str(error)
     parallel.raise_together(problem)
     assert run is not None
+    run.contents = _contents(run)
     _check_agreement(run)
     parallel.broadcast_([*run.method.parameters(), *run.method.buffers()])
     if parallel.rank():
@@ -102,23 +113,24 @@ def _build(name: str, options: Options, overrides: plan.Overrides, console: Cons
     images = open_images(options.data, "train" if divided else None)
     chosen = plan.resolve(recipes.get(name), overrides, len(images), parallel.world(), options.accumulate)
     _check_directory(Path(options.run), chosen.recipe)
-    queries = _queries(options, images) if divided and evaluations else None
+    queries, unmeasured = _queries(options, images, divided) if evaluations else (None, "")
     torch.manual_seed(options.seed)
     method = build.method(chosen.recipe)
     place(method, device).train()
     if options.init != "random":
         account = weights.initialise(method, options.init)
         if parallel.is_main():
-            console.print(str(account), highlight=False, markup=False)
+            console.print(str(account))
     if options.compile:
         method.compile_encoders()
     chosen_precision = precision.choose(options.precision, device)
+    memory = footprint.check(method, chosen, chosen_precision, options.force)
     training = Training(method, make_optimizer(method, chosen.recipe.optimizer), chosen_precision.scaler())
     held = _held(options, images, chosen.recipe, device, console)
     name = "resident" if held is not None else "pillow" if options.executor == "auto" else options.executor
     return Run(
-        options, chosen, images, evaluations if queries is not None else (), queries, chosen_precision,
-        executor.choose(name, device), held, training, console,
+        options, chosen, images, evaluations if queries is not None else (), queries, unmeasured, chosen_precision,
+        executor.choose(name, device), held, training, console, memory,
     )  # fmt: skip
 
 
@@ -133,7 +145,7 @@ def _held(
             return resident.hold(images, recipe.data, device, resident.AUTO_LIMIT, shown)
         except UserError as error:
             if shown is not None:
-                shown.print(f"--executor auto takes pillow: {error}", highlight=False, markup=False)
+                shown.print(f"--executor auto takes pillow: {error}")
     return None
 
 
@@ -145,48 +157,70 @@ def _check_options(options: Options) -> None:
         ("every", 1),
         ("workers", 0),
         ("seed", 0),
+        ("timeout", 1),
     ):
         value = getattr(options, name)
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} {value}: must be {least} or more")
+    if not 0 <= options.max_unreadable <= 1:
+        raise UserError(f"--max-unreadable {options.max_unreadable:g}: must be a share of the images, 0 to 1")
 
 
-def _queries(options: Options, images: Source) -> Source | None:
-    """The val split, when both splits have labels; a class without keys is an error here, before an evaluation is."""
+def _queries(options: Options, images: Source, divided: bool) -> tuple[Source | None, str]:
+    """The val split, numbered as the train split, or why it cannot be evaluated on: training needs no labels."""
+    if not divided:
+        return None, f"{printable(options.data)} is not divided into train and val"
     if images.labels is None:
-        return None
-    queries = open_images(options.data, "val")
-    return relabelled(queries, images.classes or []) if queries.labels is not None else None
+        return None, images.unlabelled
+    try:
+        queries = open_images(options.data, "val")
+        if queries.labels is None:
+            return None, queries.unlabelled
+        return relabelled(queries, images.classes or []), ""
+    except UserError as error:
+        return None, str(error)
 
 
 def _check_directory(run: Path, recipe: Recipe) -> None:
     """A run directory belongs to one recipe, also before its first checkpoint."""
     if run.exists() and not run.is_dir():
-        raise UserError(f"--run {run} is a file; give a directory, new or of the run to go on with")
+        raise UserError(f"--out {run} is a file; give a directory, new or of the run to go on with")
+    for name in _OWN_FILES:
+        if reading.is_other(run / name):
+            raise UserError(f"--out {run}: {run / name} is not a regular file; remove it, or give another --out")
     config = run / "config.yaml"
     if config.exists() and not any((run / "checkpoints").glob("step-*")):
-        there = plan.from_yaml(config.read_text(encoding="utf-8"))
+        there = plan.read(config)
         if plan.fingerprint(there) != plan.fingerprint(recipe):
             raise UserError(
-                f"--run {run} is of {there.name} with other numbers; give the recipe and flags in its config.yaml, "
-                "or another --run"
+                f"--out {run} is of {there.name} with other numbers; give the recipe and flags in its config.yaml, "
+                "or another --out"
             )
 
 
 def _check_agreement(run: Run) -> None:
-    """All processes must see the same images in the same order, since each takes its share of one permutation, and
-    make the views in the same way.
+    """All processes must train the same recipe on the same images in the same order, since each takes its share of one
+    permutation, make the views in the same way, and evaluate together.
     """
-    if parallel.world() == 1:
-        return
-    for what, of_this, otherwise in (
-        ("--data", _seen(run.images), "give all machines the same files"),
-        ("--executor auto", run.executor.name, "say which: --executor pillow"),
-    ):
-        found = parallel.all_gather_objects([of_this])
-        told = "; ".join(f"process {rank}: {its}" for rank, its in enumerate(found))
-        wrong = f"{what} is not the same on all processes ({told}); {otherwise}"
-        parallel.raise_together(wrong if len(set(found)) > 1 else "")
+    known = dict(run.identity.recipe)
+    agreement.check({"--data": known.pop("images")}, "give all machines the same files")
+    for name, advice in (("executor", "say which: --executor pillow"), ("precision", "say which: --precision fp32")):
+        agreement.check({f"--{name}": known.pop(name)}, advice)
+    queries = "none" if run.queries is None else _seen(run.queries)
+    rest = {"the device": run.precision.device.type, "--data's val": queries, "steps": run.plan.total_steps}
+    agreement.check(rest | flat(known), "start all processes with one command, on the same files")
+
+
+def _contents(run: Run) -> dict[str, Any]:
+    """Checksums of the images, read by process 0 alone."""
+    found: dict[str, Any] = {}
+    if parallel.is_main():
+        if sampled := sample.contents(run.images):
+            found["contents"] = sampled
+        if run.options.check_images == "all":
+            run.console.print(f"--check-images all: reading {len(run.images)} images")
+            found["all_contents"] = sample.digest_of_all(run.images)
+    return parallel.all_gather_objects([found])[0]
 
 
 def _seen(images: Source) -> str:

@@ -46,6 +46,7 @@ def units(setup: int) -> apart.Built:
     return apart.Built(lambda: {"units": setup}, images=setup, facts={"setup": setup})
 
 
+@pytest.mark.slow
 def test_results_know_the_facts_of_their_contenders() -> None:
     before = []
     results = apart.timed({"one": (units, 1), "two": (units, 2)}, 3, before.append)
@@ -55,6 +56,7 @@ def test_results_know_the_facts_of_their_contenders() -> None:
     assert facts["one"]["setup"] == 1 and facts["two"]["setup"] == 2 and "units" not in facts["two"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_not_timed() -> None:
     def refuse(facts: dict[str, apart.Facts]) -> None:
         raise UserError(f"{list(facts)} do other work")
@@ -64,6 +66,7 @@ def test_what_cannot_be_compared_is_not_timed() -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_an_end_between_units_is_told() -> None:
     with apart.started({"counts": (counts, 5)}) as (running,):
         running.run()

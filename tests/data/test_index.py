@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
+from lewel.console import Console
 from lewel.data import index
 from lewel.data.images import evenly, is_divided, open_images
 from lewel.data.names import Names
+from lewel.data.shards import Shards
 from lewel.errors import UserError
-from lewel.prepare.commands import make_index
+from lewel.prepare.commands import make_index, pack
 
 ODD = ["plain.jpg", "two.dots.jpg", "line\nend.png", "caf\udce9.jpg", "ü b,c.webp", "UPPER.JPEG"]
 
@@ -111,8 +114,6 @@ def test_what_is_no_index(tmp_path: Path) -> None:
         (tmp_path / "x.safetensors").write_bytes(content)
         with pytest.raises(UserError, match=r"^--data .*x\.safetensors (is not an index|cannot be read)"):
             open_images(tmp_path / "x.safetensors")
-    from safetensors.numpy import save_file
-
     save_file({"weight": np.zeros(3, np.float32)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=r"x\.safetensors is not an index"):
         open_images(tmp_path / "x.safetensors")
@@ -126,15 +127,69 @@ def test_a_cut_or_damaged_index(folder: Path) -> None:
         with pytest.raises(UserError, match=f"it has {cut} bytes, not {len(whole)}"):
             open_images(where)
     where.write_bytes(whole.replace(b"plain", b"Plain", 1))
-    with pytest.raises(UserError, match="its names are not those it was made with"):
+    with pytest.raises(UserError, match=r"it is not what was written \(its sha256 differs\)"):
         open_images(where)
 
 
+def facts_of(where: Path) -> list[object]:
+    """All that an index says, whatever its images."""
+    content = list[object]()
+    for part, images in index.read(str(where)).items():
+        content += [part, images.root, list(images.names), images.classes, np.asarray(images.labels).tolist()]
+        if isinstance(images, Shards):
+            layout = images.layout
+            content += [list(layout.names)]
+            content += [getattr(layout, name).tolist() for name in ("totals", "shard", "start", "size", "crc")]
+    return content
+
+
+@pytest.mark.parametrize("kind", ["index", "shards"])
+def test_any_flipped_bit_is_refused_or_changes_nothing(folder: Path, kind: str) -> None:
+    where = indexed(folder)
+    if kind == "shards":
+        pack(str(folder), folder.parent / "shards", 1e9, 1, Console(quiet=True))
+        where = folder.parent / "shards" / index.OF_SHARDS
+    whole, before = where.read_bytes(), facts_of(where)
+    refused = 0
+    for bit in np.random.default_rng(0).choice(8 * len(whole), 300, replace=False).tolist():
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        where.write_bytes(flipped)
+        try:
+            assert facts_of(where) == before
+        except UserError:
+            refused += 1
+    assert refused >= 299  # padding of the header may be another blank
+
+
+def test_an_index_without_a_digest_is_still_read_and_checked(folder: Path) -> None:
+    where = indexed(folder)
+    before = facts_of(where)
+    with safe_open(where, "np") as file:
+        facts = json.loads(file.metadata()["lewel_index"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    old = {"lewel_index": json.dumps({"version": 1, "parts": facts["parts"]})}
+    save_file(tensors, where, old)
+    assert facts_of(where) == before
+    for name, wrong in (("train.labels", 99), ("train.classes.starts", -1), ("train.names.starts", 2**40)):
+        changed = tensors[name].copy()
+        changed[1] = wrong
+        save_file(tensors | {name: changed}, where, old)
+        with pytest.raises(UserError, match="its numbers are not those of an index"):
+            index.read(str(where))
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "i.safetensors")
+    with pytest.raises(UserError, match="is not a regular file"):
+        index.read(str(tmp_path / "i.safetensors"))
+
+
 def test_an_index_of_a_newer_version(folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr(index, "VERSION", 2)
+    monkeypatch.setattr(index, "VERSION", 3)
     where = indexed(folder)
     monkeypatch.undo()
-    with pytest.raises(UserError, match="it has version 2, this lewel reads 1; install a newer lewel"):
+    with pytest.raises(UserError, match="it has version 3, this lewel reads 2; install a newer lewel"):
         open_images(where)
 
 
@@ -192,9 +247,7 @@ def test_a_full_disk_leaves_the_old_index(folder: Path, monkeypatch) -> None:
 
 
 def test_the_file_says_what_it_is(folder: Path) -> None:
-    from safetensors import safe_open
-
     with safe_open(indexed(folder), "np") as file:  # any reader of safetensors can
         facts = json.loads(file.metadata()["lewel_index"])
-        assert facts["version"] == 1 and facts["parts"]["val"]["root"] == str(folder / "val")
+        assert facts["version"] == 2 and facts["parts"]["val"]["root"] == str(folder / "val")
         assert file.get_tensor("train.labels").tolist() == [0] * 6 + [1] * 6 + [2] * 6

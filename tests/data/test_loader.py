@@ -186,12 +186,12 @@ def test_bad_images_are_replaced_and_named(folder: Path) -> None:
     assert equal(run(images, 0, 8, workers=2), found)
     assert equal(run(images, 3, 8), found[3:])
     named = {skip.path: skip.reason for batch in found for skip in batch.skipped}
-    assert sorted(Path(path).name for path in named) == ["a-cut.png", "b-empty.jpg", "c-text.jpg", "d-\\xff.jpg"]
+    assert sorted(Path(path).name for path in named) == ["a-cut.png", "b-empty.jpg", "c-text.jpg", "d-\udcff.jpg"]
     assert all(reason and "\n" not in reason for reason in named.values())
     for batch in found:
         assert set(batch.indices.tolist()) <= set(range(20))
         assert len(batch.indices) == len(batch.views[0].pixels) == 6
-    json.dumps(named, ensure_ascii=False).encode("utf-8")
+    assert json.loads(json.dumps(named, ensure_ascii=False).encode("utf-8", "backslashreplace")) == named
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
 
 

@@ -159,3 +159,32 @@ def test_central_view_of_small_images() -> None:
         assert same(pillow.resized_center(image, image.width), image)
     wide = picture(5, (90, 70))
     assert same(pillow.resized_center(wide, 64), F.center_crop(F.resize(wide, [64]), [64, 64]))
+
+
+@pytest.mark.parametrize("size", [(3000, 10), (10, 3000), (1001, 3), (5000, 70), (1, 700)])
+@pytest.mark.parametrize("side", [32, 96, 224])
+def test_the_centre_of_a_thin_image(size: tuple[int, int], side: int) -> None:
+    """As by the whole scaled image, but for rounding."""
+    image = picture(0, size)
+    short = side if side <= 64 else round(side * 256 / 224)
+    scaled = tuple(int(short * each / min(size)) for each in size)
+    whole = image.resize(scaled, Image.Resampling.BILINEAR)
+    left, top = (round((each - side) / 2) for each in scaled)
+    wanted = np.asarray(whole.crop((left, top, left + side, top + side))).astype(int)
+    assert np.abs(np.asarray(pillow.resized_center(image, side)) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(65000, 1), (1, 65000), (30000, 8), (1, 1)])
+def test_no_image_is_scaled_to_gigabytes(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    resize = Image.Image.resize
+
+    def little(image: Image.Image, size: tuple[int, int], *more: object) -> Image.Image:
+        assert size[0] * size[1] < 10**6
+        return resize(image, size, *more)
+
+    monkeypatch.setattr(Image.Image, "resize", little)
+    image = Image.new("RGB", size, (10, 20, 30))
+    assert pillow.resized_center(image, 224).getcolors() == [(224 * 224, (10, 20, 30))]
+    for number in range(5):
+        drawn = sample(View(), size, 224, 0, 0, number, 0)
+        assert pillow.resized_crop(image, drawn.crop, 224).size == (224, 224)

@@ -11,10 +11,10 @@ import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
-from rich.console import Console
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lewel.config import Data, View
+from lewel.console import Console
 from lewel.data import crops, finishing, loader, resident, tensors
 from lewel.data.draws import draw
 from lewel.data.executor import Executor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,18 @@ def test_a_file_that_is_gone_is_no_error(tmp_path: Path) -> None:
     assert sample.digest(images) != before
 
 
+def test_the_contents_are_checksums_by_name_of_a_sample_or_a_digest_of_all(tmp_path: Path) -> None:
+    contents = [b"%d" % number for number in range(600)]
+    images, other = files(tmp_path / "a", contents), files(tmp_path / "b", [*contents[:7], b"x", *contents[8:]])
+    found = sample.contents(images)
+    assert len(found) == sample.CONTENTS and found["0000.png"] == zlib.crc32(b"0")
+    assert sample.contents(other) == found and sample.digest_of_all(other) != sample.digest_of_all(images)
+    assert sample.digest_of_all(files(tmp_path / "c", contents)) == sample.digest_of_all(images)
+
+
 def test_pixels_count_all() -> None:
     pixels = np.zeros((3, 2, 2, 3), np.uint8)
     other = pixels.copy()
     other[2, 1, 1, 2] = 1
     assert sample.digest(Pixels("a", pixels)) != sample.digest(Pixels("a", other))
+    assert sample.contents(Pixels("a", pixels)) == {}

@@ -21,9 +21,9 @@ import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
-from rich.console import Console
 
 from lewel.config import Data, View
+from lewel.console import Console
 from lewel.data import remote, sample, shards, workers
 from lewel.data.decode import DecodeError
 from lewel.data.images import Source, evenly, is_divided, open_images, relabelled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import hashlib
 import inspect
 import multiprocessing
 import os
@@ -43,6 +44,8 @@ class Trouble:
     times: int = 1
     labels = None
     classes = None
+    notes = ()
+    unlabelled = "a test's"
 
     def __len__(self) -> int:
         return 64
@@ -64,6 +67,8 @@ class Trouble:
             raise RuntimeError("an error of the program")
         if self.what == "odd bug":
             raise OddError(1, 2)
+        if self.what == "busy":
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes in one call of C code
         if self.what == "hang":
             time.sleep(1000)
         if self.what == "exit":
@@ -238,6 +243,23 @@ def test_again_and_again(what: str, expected: str, tmp_path: Path, caplog: pytes
         list(stream(Trouble(what, tmp_path, times=9), timeout_s=0.3))
     assert len(list(tmp_path.iterdir())) == workers.TRIES and len(warnings(caplog)) == workers.TRIES - 1
     assert "\n" not in str(caught.value)
+
+
+@linux
+def test_an_image_that_takes_too_long_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By CPU time, in the middle of C code; the other images of its batch are as they would be, and no try is lost."""
+    monkeypatch.setenv("LEWEL_IMAGE_SECONDS", "0.1")
+    found = list(stream(Trouble("busy", tmp_path, times=9)))
+    wanted = list(stream(Trouble("", tmp_path)))
+    assert len(list(tmp_path.iterdir())) == len(warnings(caplog)) <= 2  # one of each worker's, at most
+    reason = "takes more than 0.2 s of CPU time to decode, 2 x LEWEL_IMAGE_SECONDS"
+    assert [skip for batch in found for skip in batch.skipped] == [("image 40", reason)] * 2  # epochs
+    for ours, theirs in zip(found, wanted, strict=True):
+        same = ours.indices == theirs.indices
+        assert 40 not in ours.indices and same.sum() >= len(same) - 1
+        assert (ours.views[0].pixels[same] == theirs.views[0].pixels[same]).all()
 
 
 def test_other_processes_wait_longer_than_the_tries_take() -> None:

@@ -39,7 +39,7 @@ def test_a_failure_that_nobody_asks_for_is_in_the_log(caplog: pytest.LogCaptureF
     background = Background(lambda reason: f"not written: {reason}")
     background.start(fails)
     background.close()
-    assert caplog.messages == ["not written: No space left on device"]
+    assert caplog.messages == ["not written: No space left on device; make room"]
 
 
 @pytest.mark.parametrize("call", ["start", "finish"])

@@ -10,20 +10,20 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from processes import ENVIRONMENT, TOY
 from torch import nn
-from toy import CPU, digest, save, train, training
+from toy import CPU, TOYS, digest, save, train, training
 
+from lewel import parallel
 from lewel.engine import checkpoint, files, state
 from lewel.engine.identity import Identity, compare
 from lewel.engine.state import Training
 from lewel.errors import UserError
-
-TOYS = Identity({"name": "toy", "sizes": [1, 2]}, epochs=10, processes=1)
 
 
 def saved(run: Path, *steps: int, keep: int = 9) -> Training:
@@ -77,6 +77,17 @@ def test_adam_numbers_and_generators_come_back(tmp_path: Path) -> None:
     checkpoint.load(checkpoint.directory(tmp_path, 1), two, TOYS)
     step(two)
     assert digest(one) == digest(two)
+
+
+def test_each_process_gets_its_own_generator_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = training()
+    own = [torch.Generator().manual_seed(seed).get_state() for seed in (3, 4)]
+    packed = replace(state.pack(made), generators={"cpu": torch.stack(own)})
+    monkeypatch.setattr(parallel, "world", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(parallel, "rank", lambda rank=rank: rank)
+        state.unpack(packed, made, "a checkpoint of two processes")
+        assert torch.equal(torch.get_rng_state(), own[rank])
 
 
 def test_tensors_that_share_memory_are_empty_strided_or_0d(tmp_path: Path) -> None:
@@ -138,6 +149,58 @@ def test_any_flipped_or_cut_byte_is_noticed_by_name(
     assert checkpoint.latest(tmp_path) == checkpoint.directory(tmp_path, 20)
 
 
+def rewrite(checkpoint_directory: Path, **changes: object) -> None:
+    """Give the manifest other entries and a digest that is right for them."""
+    path = checkpoint_directory / checkpoint.MANIFEST
+    content = json.loads(path.read_bytes()) | changes
+    content.pop("sha256")
+    path.write_bytes(checkpoint._json(content | {"sha256": checkpoint.digest(checkpoint._json(content)).hexdigest()}))
+
+
+def test_a_newer_format_is_refused_and_no_older_checkpoint_taken(tmp_path: Path) -> None:
+    saved(tmp_path, 10, 20)
+    rewrite(checkpoint.directory(tmp_path, 20), format=checkpoint.FORMAT + 1)
+    newer = rf"MANIFEST\.json was written by a newer lewel: format {checkpoint.FORMAT + 1}, and this one reads up to"
+    with pytest.raises(UserError, match=newer) as caught:
+        checkpoint.latest(tmp_path)
+    assert "\n" not in str(caught.value)
+    rewrite(checkpoint.directory(tmp_path, 20), format="two")
+    with pytest.raises(UserError, match="'two' is no format number"):
+        checkpoint.latest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rng.safetensors", "state.json"])
+def test_a_manifest_that_leaves_a_file_out_is_damaged(tmp_path: Path, name: str, caplog) -> None:
+    saved(tmp_path, 10, 20)
+    folder = checkpoint.directory(tmp_path, 20)
+    (folder / name).unlink()
+    files = json.loads((folder / checkpoint.MANIFEST).read_bytes())["files"]
+    rewrite(folder, files={key: entry for key, entry in files.items() if key != name})
+    damage_is_noticed(tmp_path, folder / checkpoint.MANIFEST, caplog)
+    assert f"it names no {name}" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["MANIFEST.json", "module.safetensors"])
+def test_a_fifo_is_damage_and_is_not_waited_for(tmp_path: Path, name: str, caplog) -> None:
+    saved(tmp_path, 10, 20)
+    path = checkpoint.directory(tmp_path, 20) / name
+    path.unlink()
+    os.mkfifo(path)
+    damage_is_noticed(tmp_path, path, caplog)
+    assert "it is not a regular file" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", [b"{}", b"[1]", b"\xff", b'{"identity": {"recipe": 1}}', b'{"step": 20, "identity": 3}', b"{" * 9999]
+)
+def test_a_state_of_another_kind_is_one_line(tmp_path: Path, content: bytes) -> None:
+    made = saved(tmp_path, 20)
+    (checkpoint.directory(tmp_path, 20) / "state.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"state\.json is (not the state of a run|damaged)") as caught:
+        checkpoint.load(checkpoint.directory(tmp_path, 20), made, TOYS)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_checkpoint_under_another_step_s_name_is_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     saved(tmp_path, 10)
     shutil.copytree(checkpoint.directory(tmp_path, 10), checkpoint.directory(tmp_path, 20))
@@ -148,7 +211,7 @@ def test_all_damaged_is_an_error_and_none_is_none(tmp_path: Path) -> None:
     assert checkpoint.latest(tmp_path) is None
     saved(tmp_path, 10)
     (checkpoint.directory(tmp_path, 10) / "state.json").write_bytes(b"{}")
-    with pytest.raises(UserError, match=r"state\.json is 2 bytes.*another --run"):
+    with pytest.raises(UserError, match=r"state\.json is 2 bytes.*another --out"):
         checkpoint.latest(tmp_path)
 
 
@@ -182,10 +245,25 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, nth: int, monkey
 
     write = files.write_synced
     monkeypatch.setattr(files, "write_synced", full)
-    with pytest.raises(
-        UserError, match=r"step-00000020 not written: No space left.*last good one is step-00000010.*--keep"
-    ):
-        save(tmp_path, 20, made, TOYS, keep=1)
+    said = r"step-00000020 not written \(No space left.*make room or lower --keep\); the last good one is step-00000010"
+    with pytest.raises(UserError, match=said):
+        save(tmp_path, 20, made, TOYS, keep=2)
+    assert names(tmp_path) == ["step-00000010"]
+    checkpoint.verify(checkpoint.directory(tmp_path, 10))
+
+
+def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
+    made = saved(tmp_path, 10)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(
+            UserError, match=r"not written \(File too large; allow larger files \(ulimit -f\)\); the last"
+        ):
+            save(tmp_path, 20, made, TOYS, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert names(tmp_path) == ["step-00000010"]
     checkpoint.verify(checkpoint.directory(tmp_path, 10))
 
@@ -201,7 +279,10 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
         pytest.skip("no user namespaces here")
     command = ["unshare", "-rm", "sh", "-c", script]
     result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
-    assert re.search(r"not written: No space left on device; the last good one is step-\d+; make room", result.stderr)
+    assert re.search(
+        r"not written \(No space left on device; make room or lower --keep\); the last good one is step-\d+; the same",
+        result.stderr,
+    )
     assert "Traceback" not in result.stderr and "rc 2" in result.stdout and ".tmp" not in result.stdout
     kept = re.findall(r"step-(\d+)", result.stdout)
     assert f"at {int(kept[-1])}\n" in result.stdout  # the second run goes on from it
@@ -217,7 +298,7 @@ def test_what_is_not_finite_is_not_saved(tmp_path: Path) -> None:
 
 def test_a_run_of_another_recipe_length_or_number_of_processes() -> None:
     assert compare(TOYS, Identity({"name": "toy", "sizes": (1, 2)}, 10, 1)) == []
-    with pytest.raises(UserError, match=r"another recipe \(sizes.1 2 -> 3\).*--run"):
+    with pytest.raises(UserError, match=r"another recipe \(sizes.1 2 -> 3\).*--out"):
         compare(TOYS, Identity({"name": "toy", "sizes": (1, 3)}, 10, 1))
     with pytest.raises(UserError, match=r"10 epochs, not 20.*--extend"):
         compare(TOYS, Identity(TOYS.recipe, 20, 1))
@@ -225,6 +306,34 @@ def test_a_run_of_another_recipe_length_or_number_of_processes() -> None:
         compare(TOYS, Identity(TOYS.recipe, 10, 2))
     both = compare(TOYS, Identity(TOYS.recipe, 20, 2), extend=True, change_processes=True)
     assert [sentence.split(":")[0] for sentence in both] == ["--extend", "--change-processes"]
+
+
+def of_images(sampled: dict[str, int], **more: str) -> Identity:
+    return Identity({**TOYS.recipe, "contents": sampled, **more}, 10, 1)
+
+
+def test_images_with_other_contents_are_named_and_refused_unless_allowed() -> None:
+    was = of_images({"a.png": 1, "b.png": 2, "c.png": 3})
+    assert compare(was, was) == []
+    changed = of_images({"a.png": 1, "b.png": 9, "c.png": 8})
+    named = r"2 of the 3 images that are compared have other contents \(b\.png, c\.png\) than when the run began"
+    with pytest.raises(UserError, match=rf"{named}; restore them, or --change-images goes on with them"):
+        compare(was, changed)
+    (sentence,) = compare(was, changed, change_images=True)
+    assert sentence.startswith("--change-images: 2 of the 3")
+
+
+def test_contents_of_all_images_are_compared_where_both_starts_had_them() -> None:
+    was, changed = (of_images({"a.png": 1}, all_contents=digest) for digest in ("x", "y"))
+    with pytest.raises(UserError, match=r"images have other contents, none of them in the sample"):
+        compare(was, changed)
+    assert compare(was, of_images({"a.png": 1})) == []
+    (sentence,) = compare(of_images({"a.png": 1}), was)
+    assert "the run began without it" in sentence
+
+
+def test_a_run_from_before_contents_were_kept_goes_on() -> None:
+    assert compare(TOYS, of_images({"a.png": 1})) == []
 
 
 def test_allowed_changes_are_said_when_loading(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -78,6 +78,22 @@ def test_measuring_uses_a_window_of_the_last_images() -> None:
     assert Health().measure({}, nn.Identity()) == {}
 
 
+@pytest.mark.parametrize("stopped_after", range(8))
+def test_what_goes_on_from_a_state_measures_the_same(stopped_after: int) -> None:
+    batches = torch.randn(8, 3, 16, generator=torch.Generator().manual_seed(0))
+    whole, first, second = Health(window=8), Health(window=8), Health(window=8)
+    assert first.state() == {}
+    for number, pooled in enumerate(batches):
+        if number == stopped_after:
+            state = {name: tensor.clone() for name, tensor in first.state().items()}
+            second.load_state(state, torch.device("cpu"))
+        for watch in (whole, second if number >= stopped_after else first):
+            watch.observe({"pooled": pooled})
+            watch.rejected += number % 2
+    assert second.measure({}, nn.Identity()) == whole.measure({}, nn.Identity())
+    assert second.rejected == whole.rejected == 4
+
+
 def rows(count: int, **values: float) -> list[dict[str, float]]:
     return [{"step": 50 * i, "loss": 1.0, "gradient_norm": 1.0, **values} for i in range(1, count + 1)]
 

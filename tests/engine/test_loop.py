@@ -184,6 +184,7 @@ def test_the_toy_is_deterministic_and_trains() -> None:
     assert digest(a) != begin
 
 
+@pytest.mark.slow
 def test_a_nan_on_one_process_reaches_nothing_on_any(tmp_path) -> None:
     """A NaN in one image on process 1: both reject step 10, whose checkpoint has the tensors of step 9."""
     results = finish(start(tmp_path, 10, "--save-every", 9, "--nan-at", 9, "--nan-rank", 1, world=2))
@@ -191,3 +192,27 @@ def test_a_nan_on_one_process_reaches_nothing_on_any(tmp_path) -> None:
     for name in ("module", "optimizer"):
         before, after = (tmp_path / f"checkpoints/step-{n:08d}/{name}.safetensors" for n in (9, 10))
         assert before.read_bytes() == after.read_bytes()
+
+
+def test_a_loss_that_is_not_finite_and_a_stop_on_one_process_alone_count_on_both() -> None:
+    """The gradient of that loss is finite, so that averaging the gradients tells the other process nothing."""
+    code = """
+        import torch
+        from lewel import parallel
+        from lewel.engine.signals import Interrupted, StopRequest
+        from toy import digest, train, training
+        with parallel.group(lambda: torch.device("cpu"), timeout_s=30):
+            made, accepted, stop = training(), [], StopRequest()
+            def callback(step):
+                accepted.append(step.accepted)
+                made.module.lost = step.number == 2 and parallel.rank() == 1
+                stop.requested = step.number == 4 and parallel.rank() == 0
+            try:
+                train(made, 0, 9, callbacks=[callback], stop=stop)
+            except Interrupted as stopped:
+                print(accepted, stopped.step, digest(made))
+    """
+    results = finish(start(world=2, code=code))
+    assert [status for status, _, _ in results] == [0, 0], results
+    said = {out for _, out, _ in results}
+    assert len(said) == 1 and said.pop().startswith("[True, True, False, True, True] 5 ")

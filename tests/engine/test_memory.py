@@ -5,12 +5,15 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lewel.engine import memory
+from lewel.errors import UserError
 
 FAULTS = """
 import resource, sys
@@ -50,6 +53,24 @@ def test_the_peak_stays_when_memory_is_freed() -> None:
     assert before > 50e6 and held - before == pytest.approx(300e6, rel=0.2)
     assert after == pytest.approx(held, rel=0.01)
     assert 0.95 * held < usage < 100 * held
+
+
+TOO_LARGE: dict[str, Callable[[], object]] = {
+    "torch": lambda: torch.empty(10**15),
+    "NumPy": lambda: np.empty(10**15),
+    "Python": lambda: bytearray(10**17),
+}
+
+
+@pytest.mark.parametrize("by", TOO_LARGE)
+def test_an_allocation_that_fails_is_one_line(by: str) -> None:
+    with pytest.raises(UserError, match=r"^out of memory \(.*; .* smaller --batch-size.*$"), memory.explained():
+        TOO_LARGE[by]()
+
+
+def test_another_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="size mismatch"), memory.explained():
+        raise RuntimeError("size mismatch")
 
 
 def test_the_peak_is_unknown_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:

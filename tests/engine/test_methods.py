@@ -18,7 +18,7 @@ from lewel.engine.optim import make_optimizer
 from lewel.engine.state import Training
 from lewel.recipes import ablations, methods
 
-ENCODER = Encoder("resnet10t", "imagenet")
+ENCODER = Encoder("test_resnet")
 SMALL = {"hidden": 16, "dim": 8}
 QUEUE = {"queue": 32, "bn_groups": 2, "momentum": 0.9}
 SGD = Optimizer("sgd", 0.05, 8, 1e-4)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
 import math
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from rich.console import Console
-from toy import batches, train, training
+from toy import TOYS, batches, save, train, training
 
-from lewel.engine import files
+from lewel import lines
+from lewel.console import Console
+from lewel.engine import checkpoint, files
+from lewel.engine.health import Health
+from lewel.engine.loop import Step
 from lewel.engine.monitor import Monitor
 from lewel.engine.progress import Progress, duration, summary
-from lewel.engine.record import Record, logging_to, read
+from lewel.engine.record import Record, read
+from lewel.engine.state import Training
 from lewel.errors import UserError
 
 
@@ -31,6 +39,32 @@ def test_rows_come_back_and_later_ones_are_dropped_on_resume(tmp_path: Path) -> 
     resumed.close()
     assert [row["step"] for row in read(tmp_path / "metrics.jsonl")] == [10, 20, 30]
     assert read(tmp_path / "metrics.jsonl") == resumed.rows and resumed.rows[2]["loss"] == 7.0
+
+
+def test_what_is_no_row_is_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "metrics.jsonl"
+    wrong = [
+        b'{"step": "3"}',
+        b'{"step": 3, "loss": "low"}',
+        b"[1]",
+        b"\xff\xfe",
+        b'{"step": 3, "a": ["1"]}',
+        b"x",
+        b"7",
+    ]
+    path.write_bytes(b"\n".join([b'{"step": 2, "loss": null, "verdict": "healthy"}', *wrong, b'{"step": 4', b""]))
+    with caplog.at_level(logging.WARNING, logger="lewel"):
+        resumed = Record(tmp_path).open(9)
+    resumed.close()
+    assert resumed.rows == [{"step": 2, "loss": None, "verdict": "healthy"}] == read(path)
+    assert f"{path}: 8 lines are not as lewel writes them and are left out" in caplog.text
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, make) -> None:
+    make(tmp_path / "metrics.jsonl")
+    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be read: it is not a regular file"):
+        Record(tmp_path).open()
 
 
 def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
@@ -53,13 +87,50 @@ def test_tensorboard_has_the_numbers(tmp_path: Path) -> None:
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(5, 0.25)]
 
 
-def test_a_disk_without_room_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, data: bytes) -> None:
-        raise OSError(28, "No space left on device")
+def full(path: Path, data: bytes) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(files, "replace", full)
-    with pytest.raises(UserError, match=r"metrics\.jsonl not written: No space left.*--run"):
-        Record(tmp_path).open()
+
+def test_a_full_disk_is_told_once_and_later_the_file_has_all_rows(tmp_path: Path, monkeypatch, caplog) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", full)
+        patch.setattr(lines, "_append", full)
+        record = Record(tmp_path).open()
+        for step in (1, 2):
+            record.write({"step": step})
+    assert [message.split(" (")[1] for message in caplog.messages] == [
+        "No space left on device; make room); the run goes on without it"
+    ]
+    assert not (tmp_path / "metrics.jsonl").exists()
+    for step in (3, 4):
+        record.write({"step": step})
+    record.close()
+    assert read(tmp_path / "metrics.jsonl") == [{"step": step} for step in (1, 2, 3, 4)]
+
+
+def test_a_start_from_step_0_begins_anew(tmp_path: Path) -> None:
+    """The first evaluation is done again, as the kill came before the first checkpoint."""
+    for value in (1.0, 2.0):
+        record = Record(tmp_path).open()
+        record.write({"step": 0, "knn/top1": value})
+        record.close()
+    assert read(tmp_path / "metrics.jsonl") == [{"step": 0, "knn/top1": 2.0}]
+
+
+@pytest.mark.parametrize("fault", ["import", "write"])
+def test_a_tensorboard_that_does_not_work_is_a_warning(tmp_path: Path, monkeypatch, caplog, fault) -> None:
+    pytest.importorskip("tensorboard")
+    if fault == "import":
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    record = Record(tmp_path).open()
+    if fault == "write":
+        monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", lambda *_: 1 / 0)
+    for step in (1, 2):
+        record.write({"step": step, "loss": 1.0})
+    record.close()
+    (told,) = caplog.messages
+    assert told.startswith("no events for TensorBoard (") and told.endswith("all numbers are in metrics.jsonl")
+    assert [row["step"] for row in read(tmp_path / "metrics.jsonl")] == [1, 2]
 
 
 def test_replace_leaves_the_old_or_the_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,23 +150,11 @@ def test_replace_leaves_the_old_or_the_new_file(tmp_path: Path, monkeypatch: pyt
     assert path.read_bytes() == b"new"
 
 
-def test_messages_go_to_the_log_file_and_warnings_to_the_screen_too(tmp_path: Path) -> None:
-    screen = io.StringIO()
-    with logging_to(tmp_path, Console(file=screen)):
-        logging.getLogger("lewel.engine").warning("a name in bytes: %s", "b\udcff.jpg")
-        logging.getLogger("lewel.engine").info("for the file alone")
-    logging.getLogger("lewel.engine").warning("after the run")
-    written = (tmp_path / "train.log").read_text()
-    assert "WARNING a name in bytes: b\\udcff.jpg" in written and "INFO for the file alone" in written
-    assert screen.getvalue() == "warning: a name in bytes: b\\udcff.jpg\n"
-    assert "after the run" not in written
-
-
 def monitored(run: Path, console: Console, nan_at: tuple[int, ...] = ()) -> list[dict]:
     made = training()
     record = Record(run).open()
     with Progress(20, console=console) as progress:
-        monitor = Monitor(made.module, record, progress, every=8)
+        monitor = Monitor(made.module, record, progress, made.health, every=8)
         train(made, 0, 20, batches(0, 20, nan_at=nan_at), callbacks=[monitor])
     record.close()
     return read(run / "metrics.jsonl")
@@ -108,6 +167,42 @@ def test_a_run_is_logged_at_the_first_every_nth_and_last_step(tmp_path: Path) ->
     assert all(row["images_per_s"] > 0 and 0 <= row["data_wait"] <= 1 for row in rows)
     assert {"loss", "lr", "gradient_norm", "loss/toy", "spread/toy", "verdict", "left_s"} <= set(rows[0])
     assert rows[-1]["left_s"] == 0
+
+
+def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(tmp_path: Path) -> None:
+    """Stopped between two rows, after a rejected step, with a window of features that is not full."""
+    expected = monitored(tmp_path / "unbroken", Console(file=io.StringIO()), nan_at=(9,))
+    run = tmp_path / "run"
+    for start, end in ((0, 11), (11, 13), (13, 20)):
+        made = training()
+        if start:
+            assert checkpoint.load(checkpoint.directory(run, start), made, TOYS) == start
+        record = Record(run).open(start)
+        monitor = Monitor(made.module, record, Progress(20, start, Console(file=io.StringIO())), made.health, every=8)
+
+        def stop(step: Step, end: int = end, made: Training = made) -> None:
+            if step.number == end < 20:
+                save(run, end, made, TOYS)
+                raise InterruptedError
+
+        with suppress(InterruptedError):
+            train(made, start, 20, batches(start, 20, nan_at=(9,)), callbacks=[monitor, stop])
+        record.close()
+    times = ("images_per_s", "data_wait", "left_s")
+    rows = [
+        [{name: value for name, value in row.items() if name not in times} for row in each]
+        for each in (expected, read(run / "metrics.jsonl"))
+    ]
+    assert rows[0] == rows[1] and rows[0][2]["rejected"] == 1 and "rankme" in rows[0][2]
+
+
+def test_what_a_killed_process_left_half_written_is_deleted(tmp_path: Path) -> None:
+    left = (".metrics.jsonl.123.tmp", ".a b.json.7.tmp", ".99.tmp")
+    for name in (*left, ".mine.tmp", "b.5.tmp", ".lock"):
+        (tmp_path / name).touch()
+    files.clean(tmp_path)
+    files.clean(tmp_path / "not there")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".mine.tmp", "b.5.tmp"]
 
 
 def test_without_a_terminal_the_progress_is_lines(tmp_path: Path) -> None:
@@ -126,7 +221,7 @@ def test_on_a_terminal_it_is_a_bar(tmp_path: Path) -> None:
 
 
 def test_a_collapse_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    monitor = Monitor(training().module, Record(tmp_path).open(), Progress(9))
+    monitor = Monitor(training().module, Record(tmp_path).open(), Progress(9), Health())
     rows = [{"step": step, "loss": 1.0, "spread/toy": 0.01} for step in range(6)]
     for count in range(1, 7):
         monitor._judge(rows[:count])

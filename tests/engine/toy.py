@@ -26,6 +26,7 @@ from lewel.engine.state import Training
 from lewel.errors import UserError
 
 BATCH, SIZE = 8, 6
+TOYS = Identity({"name": "toy", "sizes": [1, 2]}, epochs=10, processes=1)
 
 
 class Toy(nn.Module):
@@ -33,6 +34,7 @@ class Toy(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.lost = False  # the next loss is not finite, and its gradient is
         self.online = net()
         self.target = net().requires_grad_(False)
         self.target.load_state_dict(self.online.state_dict())
@@ -46,7 +48,9 @@ class Toy(nn.Module):
         with torch.no_grad():
             target = self.target(second)
         loss = (online - target).square().mean() + 0.1 * (online @ self.queue.t()).square().mean()
-        return loss, {"loss/toy": loss.detach(), "keys": target, "embeddings": {"toy": online.detach()[:, None]}}
+        loss, self.lost = loss + (torch.nan if self.lost else 0), False
+        seen = {"pooled": online.detach(), "embeddings": {"toy": online.detach()[:, None]}}
+        return loss, {"loss/toy": loss.detach(), "keys": target, **seen}
 
     def before_step(self, step: int, total_steps: int) -> None:
         self.calls.append("before")

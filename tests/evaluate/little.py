@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from torch import Tensor, nn
 
 from command import lewel
+from lewel.console import Console
 from lewel.data.cifar import Pixels
 from lewel.engine.precision import Precision
 from lewel.evaluate.cache import FeatureCache
@@ -69,7 +69,7 @@ def data(train: Labelled, val: Labelled) -> Divided:
     return divided("here", train, val, {"how": "given"})
 
 
-def subject(network: nn.Module | None = None, width: int = 3) -> Subject:
+def subject(network: nn.Module | None = None) -> Subject:
     """Of `Means`, or of an encoder."""
     network = Means() if network is None else network
     encoder = network if isinstance(network, Encoder) else None
@@ -78,7 +78,7 @@ def subject(network: nn.Module | None = None, width: int = 3) -> Subject:
         "little",
         network if encoder is None else Pooled(encoder),
         encoder,
-        width if encoder is None else 512,
+        3 if encoder is None else encoder.map_shape(SIZE)[0],
         digest(network.state_dict()),
         SIZE,
         (0.4, 0.4, 0.4),
@@ -88,7 +88,7 @@ def subject(network: nn.Module | None = None, width: int = 3) -> Subject:
     )
 
 
-def encoder(name: str = "resnet10t") -> Encoder:
+def encoder(name: str = "test_resnet") -> Encoder:
     torch.manual_seed(0)
     return Encoder(name)
 
@@ -110,7 +110,7 @@ def folder(root: Path, train: int = 12, val: int = 6, classes: tuple[str, ...] =
     return root
 
 
-def encoder_file(path: Path, seed: int = 0, name: str = "resnet10t") -> Path:
+def encoder_file(path: Path, seed: int = 0, name: str = "test_resnet") -> Path:
     """An encoder for images of SIZE."""
     torch.manual_seed(seed)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def pictures(n: int, classes: list[str], seed: int) -> Pixels:
 
 def test_looking_leaves_the_encoder_alone() -> None:
     torch.manual_seed(0)
-    encoder = Encoder("resnet10t", "imagenet").train()
+    encoder = Encoder("test_resnet", "imagenet").train()
     encoder.backbone.layer1.eval()
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     modes = [module.training for module in encoder.modules()]
@@ -47,7 +47,7 @@ def test_looking_leaves_the_encoder_alone() -> None:
 @pytest.mark.parametrize("name", during.TITLES)
 def test_classes_are_matched_by_name(name: str) -> None:
     torch.manual_seed(0)
-    encoder = Encoder("resnet10t", "imagenet")
+    encoder = Encoder("test_resnet", "imagenet")
     queries = pictures(30, ["b", "c"], 1)  # its class 0 is b: level 0, which the keys call a
     shifted = Pixels("shifted", queries.pixels + 60, queries.labels, queries.classes)
     (measured,) = during.measure([name], encoder, pictures(64, ["a", "b", "c"], 0), shifted, DATA, CPU)
@@ -57,24 +57,24 @@ def test_classes_are_matched_by_name(name: str) -> None:
 def test_a_class_without_keys_is_an_error() -> None:
     keys, queries = pictures(9, ["a", "b", "c"], 0), pictures(9, ["a", "d"], 1)
     with pytest.raises(UserError, match="d; both parts"):
-        during.measure(["knn"], Encoder("resnet10t"), keys, queries, DATA, CPU)
+        during.measure(["knn"], Encoder("test_resnet"), keys, queries, DATA, CPU)
 
 
 @pytest.mark.parametrize(("work", "expected"), [(45, 45), (1, 20), (10_000, 90)])
 def test_linear_fast_takes_as_many_keys_as_its_work_allows(work, expected, monkeypatch) -> None:
     """Of 90, 20 at least, from all over their order."""
     monkeypatch.setattr(during, "LINEAR_KEYS", 20)
-    monkeypatch.setattr(during, "LINEAR_WORK", work * 3 * 512)
+    monkeypatch.setattr(during, "LINEAR_WORK", work * 3 * Encoder("test_resnet").map_shape(64)[0])
     taken = []
 
     def fit(rows, labels, classes):
         taken.append(labels)
-        return fitted(rows, labels, classes)
+        return fitted(rows, labels, classes, decays=(1.0,))
 
     fitted = linear_fast.fit
     monkeypatch.setattr(linear_fast, "fit", fit)
     keys, queries = pictures(90, ["a", "b", "c"], 0), pictures(30, ["a", "b", "c"], 1)
-    (measured,) = during.measure(["linear-fast"], Encoder("resnet10t"), keys, queries, DATA, CPU)
+    (measured,) = during.measure(["linear-fast"], Encoder("test_resnet"), keys, queries, DATA, CPU)
     assert f"{expected} keys of train, 30 queries of val" in measured.how
     assert len(taken[0]) == expected and set(taken[0].tolist()) == {0, 1, 2}
 

@@ -29,7 +29,7 @@ from lewel.model.encoder import Encoder
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "encoder.safetensors"
-    weights.save_encoder(Encoder("resnet10t"), path, {"image_size": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3})
+    weights.save_encoder(Encoder("test_resnet"), path, {"image_size": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3})
     return str(path)
 
 
@@ -68,7 +68,7 @@ def test_npz_round_trip(encoder: str, images: Path, tmp_path: Path, capsys: pyte
     metadata = json.loads(read["metadata"].item())
     assert metadata["weights"] == open_subject(encoder).facts()
     assert metadata["image_size"] == 32 and [each["path"] for each in metadata["unreadable"]] == [str(broken)]
-    assert "8 x 512 features, 1 unreadable images left out" in capsys.readouterr().out
+    assert "8 x 96 features, 1 unreadable images left out" in capsys.readouterr().out
     assert sorted(os.listdir(tmp_path)) == ["images", "out.npz"]
 
 
@@ -129,6 +129,36 @@ def test_a_full_disk_leaves_the_file_of_before(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(UserError, match="not written: No space left"):
+    with pytest.raises(UserError, match=r"not written \(No space left.*make room"):
         embed(options(encoder, images), tmp_path / "out.npz", "all")
     assert (tmp_path / "out.npz").read_bytes() == b"before" and sorted(os.listdir(tmp_path)) == ["images", "out.npz"]
+
+
+ODD = (
+    "Screenshot at 4.42\u202fPM.png",
+    "a\u00a0b.png",
+    "\U0001f468\u200d\U0001f469.png",
+    "two\nlines.png",
+    "caf\udce9.png",
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode elsewhere")
+@pytest.mark.parametrize("ending", ["npz", "parquet"])
+def test_names_are_kept_byte_for_byte(encoder: str, tmp_path: Path, ending: str) -> None:
+    for folder in ("a\u00a0b", "caf\udce9"):
+        (tmp_path / "d" / folder).mkdir(parents=True)
+        for name in ODD:
+            Image.new("RGB", (40, 40)).save(tmp_path / "d" / folder / name, "PNG")
+    (tmp_path / "d" / "caf\udce9" / "bad\udcff.png").write_bytes(b"x")
+    embed(options(encoder, tmp_path / "d"), tmp_path / f"out.{ending}", "all")
+    if ending == "npz":
+        with np.load(tmp_path / "out.npz") as file:
+            paths, labels, metadata = file["paths"].tolist(), set(file["labels"].tolist()), file["metadata"].item()
+    else:
+        read = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "out.parquet")
+        paths, labels = ([*map(os.fsdecode, read[name].to_pylist())] for name in ("paths", "labels"))
+        labels, metadata = set(labels), read.schema.metadata[b"lewel"]
+    assert sorted(Path(path).name for path in paths) == sorted(2 * ODD) and all(map(os.path.isfile, paths))
+    assert labels == {"a\u00a0b", "caf\udce9"}
+    assert [Path(each["path"]).name for each in json.loads(metadata)["unreadable"]] == ["bad\udcff.png"]

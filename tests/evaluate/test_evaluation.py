@@ -21,7 +21,7 @@ from little import HERE, KNN, SHORT, evaluate, read
 
 from command import lewel
 from lewel.engine import precision
-from lewel.evaluate import evaluation, features, knn, predictions, training
+from lewel.evaluate import evaluation, features, knn, linear_fast, predictions, training
 from lewel.evaluate.kinds import KINDS
 from lewel.evaluate.protocols import PROTOCOLS
 from lewel.evaluate.tasks import Knn
@@ -38,7 +38,7 @@ def test_what_decided_the_numbers_stands_beside_them(weights: Path, images: Path
     assert evaluate(KNN, weights, images, out) == 0
     found = read(out / "results.json")
     assert found["protocol"]["name"] == KNN and found["protocol"]["k"] == 20 and found["protocol"]["image_size"] == 32
-    assert found["weights"]["source"] == str(weights) and found["weights"]["architecture"] == "resnet10t"
+    assert found["weights"]["source"] == str(weights) and found["weights"]["architecture"] == "test_resnet"
     assert found["data"]["train"]["images"] == 12 and found["data"]["val"]["images"] == 6
     digests = [found["protocol"]["digest"], found["weights"]["digest"], found["data"]["train"]["digest"]]
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
@@ -69,15 +69,15 @@ def test_the_place_of_the_data_is_no_part_of_it(weights: Path, images: Path, out
 def test_several_weights_are_a_folder_each_and_one_table(
     weights: Path, images: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(KNN, (weights, "random:resnet10t"), images, out, "--image-size", 32) == 0
+    assert evaluate(KNN, (weights, "random:test_resnet"), images, out, "--image-size", 32) == 0
     rows = read(out / "table.json")
-    assert [row["weights"] for row in rows] == ["mine", "random-resnet10t"]
+    assert [row["weights"] for row in rows] == ["mine", "random-test_resnet"]
     for row in rows:
         found = read(out / row["weights"] / "results.json")
         assert found["metrics"]["top1"] == row["top1"] and found["weights"]["digest"] == row["weights_digest"]
     assert not (out / "results.json").exists()
     shown = capsys.readouterr().out
-    assert "mine" in shown and "random-resnet10t" in shown and "top-1" in shown
+    assert "mine" in shown and "random-test_resnet" in shown and "top-1" in shown
 
 
 def test_seeds_give_mean_and_spread(weights: Path, images: Path, out: Path, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_seeds_give_mean_and_spread(weights: Path, images: Path, out: Path, tmp_
 
 
 def test_untrained_weights_are_others_with_each_seed(images: Path, out: Path) -> None:
-    assert evaluate(KNN, "random:resnet10t", images, out, "--image-size", 32, "--seeds", 3) == 0
+    assert evaluate(KNN, "random:test_resnet", images, out, "--image-size", 32, "--seeds", 3) == 0
     digests = [seed["weights"] for seed in read(out / "results.json")["seeds"]]
     assert len(set(digests)) == 3
 
@@ -103,7 +103,7 @@ def test_more_seeds_go_on_with_the_first(weights: Path, images: Path, out: Path,
     seeds = []
     kind = KINDS[Knn]
     monkeypatch.setitem(KINDS, Knn, kind._replace(evaluate=lambda job: seeds.append(job.seed) or kind.evaluate(job)))
-    source = "random:resnet10t"
+    source = "random:test_resnet"
     assert evaluate(KNN, source, images, out, "--image-size", 32) == 0
     assert evaluate(KNN, source, images, out, "--image-size", 32, "--seeds", 3) == 0
     assert seeds == [0, 1, 2]
@@ -147,8 +147,9 @@ def test_few_images_and_all_files_are_said(
 
 
 def test_an_image_that_cannot_be_read_is_named_for_every_seed(
-    weights: Path, images: Path, out: Path, tmp_path: Path
+    weights: Path, images: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(linear_fast, "MOST_STEPS", 5)
     broken = shutil.copytree(images, tmp_path / "broken")
     (broken / "val" / "ant" / "000.png").write_bytes(b"no image")
     assert evaluate("linear-fast", weights, broken, out, "--seeds", 2) == 0
@@ -168,7 +169,7 @@ def test_k_and_temperature_reach_the_vote(
     weights: Path, images: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, votes = [], knn.votes
-    monkeypatch.setattr(knn, "votes", lambda *a: seen.append(a[4:6]) or votes(*a))
+    monkeypatch.setattr(knn, "votes", lambda *a: seen.append(a[3:5]) or votes(*a))
     assert evaluate(KNN, weights, images, out, "--k", 3, "--temperature", 0.5) == 0
     assert seen == [(3, 0.5)]
     assert read(out / "results.json")["protocol"]["name"] == "knn-k20-t0.07[k=3,temperature=0.5]"
@@ -251,7 +252,7 @@ def test_asked_to_stop_it_says_so_and_goes_on(
         patch.setattr(training._Evaluate, "__call__", lambda self, step: measured.append(step))
         capsys.readouterr()
         assert evaluate(*given, out, *SHORT) == 75
-    assert "lewel: stopped at step 3 of 4, and saved; the same command goes on" in capsys.readouterr().err
+    assert "lewel: stopped by SIGTERM at step 3 of 4, and saved; the same command goes on" in capsys.readouterr().err
     assert not list(out.rglob("results.json")) and [step.number for step in measured] == [1, 2, 3]
     assert evaluate(*given, out, *SHORT) == 0
     assert metrics(out) == metrics(tmp_path / "unbroken")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from torch import nn
 
 from lewel import config
+from lewel.console import Console
 from lewel.data.cifar import Pixels
 from lewel.data.images import open_images
 from lewel.data.loader import evaluation_batches
@@ -33,7 +33,7 @@ def pictures(n: int) -> Pixels:
 
 def test_they_are_the_pooled_map_in_eval_mode_bit_for_bit() -> None:
     torch.manual_seed(0)
-    encoder = Encoder("resnet10t")
+    encoder = Encoder("test_resnet")
     images = pictures(300)
     rows, indices = features.extract(Pooled(encoder), images, DATA, CPU)
     assert rows.dtype == torch.float32 and indices.tolist() == list(range(300))
@@ -47,7 +47,7 @@ def test_they_are_the_pooled_map_in_eval_mode_bit_for_bit() -> None:
 
 def test_nothing_changes() -> None:
     torch.manual_seed(0)
-    network = Pooled(Encoder("resnet10t")).train()
+    network = Pooled(Encoder("test_resnet")).train()
     network.encoder.backbone.layer1.eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
@@ -70,9 +70,9 @@ def test_unreadable_images_are_left_out_and_named(tmp_path: Path) -> None:
     images = open_images(folder(tmp_path))
     Path(images.path(2)).write_bytes(b"no image")
     skipped: list[Skip] = []
-    network = Pooled(Encoder("resnet10t"))
-    rows, labels = features.labelled_features(network, images, DATA, CPU, skipped=skipped)
-    assert len(rows) == 5 and labels.tolist() == [0, 0, 1, 1, 1]
+    network = Pooled(Encoder("test_resnet"))
+    rows, labels, seen = features.labelled_features(network, images, DATA, CPU, skipped=skipped)
+    assert len(rows) == 5 and labels.tolist() == [0, 0, 1, 1, 1] and seen.tolist() == [0, 1, 3, 4, 5]
     assert [skip.path for skip in skipped] == [images.path(2)]
     for index in range(6):
         Path(images.path(index)).write_bytes(b"no image")
@@ -115,5 +115,5 @@ def test_the_image_whose_features_overflow_is_named(tmp_path: Path) -> None:
 
 def test_progress_says_speed_and_time_left() -> None:
     said = io.StringIO()
-    features.extract(Pooled(Encoder("resnet10t")), pictures(300), DATA, CPU, console=Console(file=said, width=200))
+    features.extract(Pooled(Encoder("test_resnet")), pictures(300), DATA, CPU, console=Console(file=said, width=200))
     assert said.getvalue().startswith("image 256/300  ") and "images/s" in said.getvalue() and "left" in said.getvalue()

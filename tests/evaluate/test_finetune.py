@@ -126,7 +126,7 @@ def test_the_first_step_is_by_hand(tmp_path: Path, fits: list[training.Fit]) -> 
     torch.manual_seed(0)
     reference = Classifier(little.encoder(), nn.Linear(1, 1), False)
     torch.manual_seed(0)
-    reference.head = finetune.make_head(512, 3, task)
+    reference.head = finetune.make_head(little.subject(ENCODER).width, 3, task)
     reference.train()
     functional.cross_entropy(reference.head(reference.encoder(pixels).mean(dim=(2, 3))), labels).backward()
     for (name, after), before in zip(module.named_parameters(), reference.parameters(), strict=True):
@@ -253,7 +253,7 @@ def test_val_without_a_readable_image_is_an_error(tmp_path: Path, monkeypatch: p
     module = finetune.classifier(job, SEMI, 3)
     monkeypatch.setattr(type(part.images), "read", unreadable)
     with pytest.raises(UserError, match="none of the images of val can be read"):
-        finetune._logits(job, module, part)
+        finetune._classes(job, module, part)
 
 
 def unreadable(images: Any, index: int) -> Any:

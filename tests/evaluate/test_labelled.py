@@ -51,7 +51,7 @@ def test_class_folders(divided_folder: Path) -> None:
     assert json.loads(json.dumps(facts)) == {
         "data": str(divided_folder),
         "layout": "class folders",
-        "split": {"how": "given"},
+        "split": {"how": "given", "train": "train", "val": "test", "unused": []},
         "classes": 3,
         "train": {
             "from": str(divided_folder / "train"),
@@ -75,6 +75,13 @@ def test_an_index_gives_what_its_folder_gives(divided_folder: Path) -> None:
     ours, theirs = (open_divided(str(path), "given", None, 0.2, 0) for path in (where, divided_folder))
     assert ours.facts["layout"] == "index"
     assert (ours.train.digest, ours.val.digest) == (theirs.train.digest, theirs.val.digest)
+
+
+def test_what_is_divided_keeps_its_parts_with_split_auto(divided_folder: Path) -> None:
+    given, auto = (open_divided(str(divided_folder), split, None, 0.5, 0) for split in ("given", "auto"))
+    assert auto.facts == given.facts and names_of(auto.val) == names_of(given.val) == ["b/0.png", "c/0.png"]
+    assert auto.notes[:-1] == given.notes and auto.notes[-1].startswith("--split auto: ")
+    assert "is divided already" in auto.notes[-1]
 
 
 def test_cifar(tmp_path: Path) -> None:
@@ -139,21 +146,21 @@ def test_groups_of_a_csv_stay_together(tmp_path: Path) -> None:
 
 
 def test_a_csv_with_a_split_column(tmp_path: Path) -> None:
-    put(tmp_path, *(f"{i}.png" for i in range(6)))
+    put(tmp_path, *(f"{i}.png" for i in range(7)))
     rows = ["0.png,a,train", "1.png,b,train", "2.png,b,val", "3.png,a,test", "4.png,a,test", "5.png,b,train"]
     file = tmp_path / "list.csv"
-    file.write_text("\n".join(["path,label,split", *rows, *(["2.png,a,val"])]))
+    file.write_text("\n".join(["path,label,split", *rows, "6.png,a,val"]))
     found = open_divided(str(file), "given", None, 0.2, 0)
     train, val, facts = found.train, found.val, found.facts
     assert names_of(train) == ["0.png", "1.png", "5.png"] and classes_of(val) == ["b", "a"]
-    assert facts["split"] == {"how": "given", "val": "val", "unused": {"test": 2}}
+    assert facts["split"] == {"how": "given", "train": "train", "val": "val", "unused": {"test": 2}}
 
 
 @pytest.mark.parametrize(
     ("files", "said"),
     [
         (["1.png", "2.png"], "no labels in .*; labels are read from train/CLASS/... and val/CLASS/..., .*RAF-DB"),
-        (["dog/1.png", "dog/2.png"], "only one class, the folder dog; an evaluation needs two"),
+        (["dog/1.png", "dog/2.png"], "only one class, the folder dog of .*; an evaluation needs two"),
         (["a/1.png", "b/1.png"], "is not divided: give train/CLASS and val/CLASS .*or --split auto"),
         (["train/a/1.png", "train/b/1.png", "val/1.png"], "no labels in .*val; labels are read from"),
         (
@@ -174,7 +181,7 @@ def test_wrong_folders(files: list[str], said: str, tmp_path: Path) -> None:
     [
         ("1.png\n2.png\n", "no labels in"),
         ("1.png,a\n2.png,a\n", "only one class, a; an"),
-        ("path,label,split\n1.png,a,train\n2.png,b,val\n", "only one class, in one of its parts; an"),
+        ("path,label,split\n1.png,a,train\n2.png,b,val\n", "only one class, a; an"),
         ("path,label,split\n1.png,a,train\n2.png,b,train\n", "no row has val or test in its split column"),
         ("1.png,a\n2.png,b\n", r"is not divided: .*\(a .csv: a split column with train and val\)"),
     ],
@@ -207,8 +214,6 @@ def test_wrong_groups(tmp_path: Path, divided_folder: Path) -> None:
 
 
 def test_wrong_splits(divided_folder: Path) -> None:
-    with pytest.raises(UserError, match="is divided already; leave the flag out"):
-        open_divided(str(divided_folder), "auto", None, 0.2, 0)
     for share in (0, 1, 1.5):
         with pytest.raises(UserError, match=r"--val-share .*: must be between 0 and 1"):
             open_divided(str(divided_folder / "train"), "auto", None, share, 0)

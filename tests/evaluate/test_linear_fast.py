@@ -7,13 +7,14 @@ import math
 
 import pytest
 import torch
-from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from lewel.console import Console
 from lewel.engine import progress
 from lewel.errors import UserError
-from lewel.evaluate import linear_fast
+from lewel.evaluate import classification, linear_fast
+from lewel.evaluate.classification import Outcome
 from lewel.evaluate.metrics import top_k
 from lewel.evaluate.split import held_out
 
@@ -85,6 +86,19 @@ def test_the_parts_in_which_rows_are_turned_change_nothing(monkeypatch):
     parts = linear_fast.fit(keys, labels, 4)
     assert parts.decay == whole.decay
     assert torch.allclose(parts.logits(keys), whole.logits(keys), atol=1e-2)  # of 10; other roundings
+
+
+def test_scores_in_parts_change_nothing(monkeypatch):
+    """7 rows at a time, and a short history of L-BFGS: many classes have no room for more. The minimum is the same."""
+    keys, labels = clouds(300, 4, 1.0, 0)
+    whole = linear_fast.fit_at(keys, labels, 4, 0.01)
+    monkeypatch.setattr(classification, "AT_ONCE", 28)
+    monkeypatch.setattr(linear_fast, "MEMORY", 1)
+    parts = linear_fast.fit_at(keys, labels, 4, 0.01)
+    assert parts.converged and parts.steps > whole.steps
+    assert torch.allclose(parts.logits(keys), whole.logits(keys), atol=1e-2)  # of 10
+    outcomes = [Outcome.in_parts(parts.logits, keys, labels, torch.arange(300), classes) for classes in (4, 10**9)]
+    assert all((one == other).all() for one, other in zip(*(each.arrays().values() for each in outcomes), strict=True))
 
 
 def test_a_long_fit_says_what_it_fits_and_how_far_it_is(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,7 @@ from lewel.evaluate.dense import gallery
 from lewel.evaluate.results import Result, Run
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\udce9"
-SAFE = EVIL.replace("\udce9", "\\udce9")
+SAFE = EVIL.replace("\udce9", "\\xe9")
 COUNTS = [[3, 1, 0], [2, 2, 4], [0, 0, 0]]
 
 
@@ -98,6 +99,11 @@ def predict(directory: Path, counts: Any, seed: int = 0) -> None:
     predictions.write(directory / f"seed-{seed}", {"labels": labels, "predicted": predicted})
 
 
+def counted(counts: np.ndarray) -> confusion.Counts:
+    labels, predicted = (np.repeat(axis.ravel(), counts.ravel()) for axis in np.indices(counts.shape))
+    return confusion.Counts.of(labels, predicted, len(counts))
+
+
 def written(out: Path, *found: Result) -> Tags:
     for result in found:
         directory = out / result.label if len(found) > 1 else out
@@ -129,26 +135,22 @@ def test_the_table(tmp_path: Path) -> None:
         "47.50 ± 0.25",
         "3",
     ]
-    assert len(read.of("span", "best")) == 2  # of top-5 there is one number only
     for words in ("knn-k20-t0.07 on birds", "5,000 images of train, 12 images of val, 3 classes", "digest-2", "MIT"):
         assert words in read.text
     assert "best of grid on val" + page.NOTES["best_of_grid_top1"] in read.row("weights")
 
 
-def test_the_best_is_marked_where_rows_can_be_compared(tmp_path: Path) -> None:
-    assert not written(tmp_path / "one", a_result(top1=20.0)).of("span", "best")
-    read = written(tmp_path / "two", a_result("a", "knn[k=5]", top1=20.0), a_result("b", "knn[k=6]", top1=40.0))
-    assert not read.of("span", "best") and "different protocols" in read.text
-    read = written(tmp_path / "same", a_result("a", top1=40.0), a_result("b", top1=20.0), a_result("c", top1=40.0))
-    assert len(read.of("span", "best")) == 2 and "different protocols" not in read.text
-
-
-def test_the_least_error_is_the_best(tmp_path: Path) -> None:
-    found = [a_result("one", NME_common=4.0, AUC=30.0), a_result("two", NME_common=3.0, AUC=40.0)]
-    assert [[cell.best for cell in row.cells] for row in page.rows(found, ["NME_common", "AUC"])] == [
-        [False, False],
-        [True, True],
-    ]
+def test_intervals_and_the_best(tmp_path: Path) -> None:
+    """Under each number its interval; bold is what `comparison` says is best, and nothing else."""
+    first = replace(a_result("a", top1=40.0), intervals={"top1": (31.26, 48.74)}, best=("top1",))
+    second = replace(a_result("b", top1=20.0, top5=90.0), intervals={"top1": (12.0, 28.0)})
+    read = written(tmp_path / "two", first, second)
+    assert read.row("a")[4] == "40.00[31.3, 48.7]" and read.row("b")[4:6] == ["20.00[12.0, 28.0]", "90.00"]
+    assert len(read.of("span", "best")) == 1
+    assert "Bold: best, as the interval of its difference to every other row" in read.text
+    assert "top-5: without an interval, so no best is marked." in read.text
+    read = written(tmp_path / "none", a_result("a", top1=40.0), a_result("b", top1=20.0))
+    assert not read.of("span", "best") and "In brackets" not in read.text
 
 
 def test_what_guessing_gives(tmp_path: Path) -> None:
@@ -239,24 +241,44 @@ def test_the_most_frequent_mistakes() -> None:
         ((int(counts[i, j]), names[i], names[j]) for i in range(6) for j in range(6) if i != j),
         key=lambda each: -each[0],
     )[:10]
-    found = confusion.most_frequent(2 * counts, names, seeds=2)
+    found = confusion.most_frequent(counted(2 * counts), names, seeds=2)
     assert [(each.images, each.true, each.predicted) for each in found] == expected
     assert found[0].share == pytest.approx(100 * expected[0][0] / counts[names.index(expected[0][1])].sum())
 
 
 def test_no_mistakes_and_classes_without_images() -> None:
-    assert confusion.most_frequent(np.diag([2, 3, 0]), "abc") == []
-    assert [each.share for each in confusion.most_frequent(np.array(COUNTS), "abc")] == [50, 25, 25]
+    assert confusion.most_frequent(counted(np.diag([2, 3, 0])), "abc") == []
+    assert [each.share for each in confusion.most_frequent(counted(np.array(COUNTS)), "abc")] == [50, 25, 25]
+
+
+def test_20_000_classes_need_no_square_of_them(tmp_path: Path) -> None:
+    """Each of 20,000 images is of a class of its own, and every 50th one is taken for class 7."""
+    labels = np.arange(20_000)
+    predicted = np.where(labels % 50 == 3, 7, labels)
+    directory = tmp_path / "seed-0"
+    directory.mkdir()
+    predictions.write(directory, {"images": labels, "labels": labels, "predicted": predicted, "rank": 0 * labels})
+    names = {f"class {number}": 100.0 for number in labels.tolist()}
+    tracemalloc.start()
+    files = page.write(tmp_path, [a_result(top1=98.0, per_class=names)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert files == [tmp_path / "page.html"] and peak < 60e6  # their square has 3.2 GB
+    read = Tags(files[0].read_text(encoding="utf-8"))
+    assert "No picture of more than 1,000 classes." in read.text
+    assert ["class 3", "class 7", "1", "100 %"] in read.rows
+    assert read.row("chance, 20,000 classes")[1] == "0.01" and files[0].stat().st_size < 300_000
 
 
 def test_the_matrix_is_that_of_the_predictions_of_all_seeds(tmp_path: Path) -> None:
     result, other = a_result(seeds=2, **of_classes()), np.arange(9).reshape(3, 3)
     predict(tmp_path, COUNTS, 0)
-    assert confusion.matrix(result, tmp_path) is None  # the second's are not there
+    assert confusion.counts(result, tmp_path) is None  # the second's are not there
     predict(tmp_path, other, 1)
-    counts = confusion.matrix(result, tmp_path)
-    assert counts is not None and np.array_equal(counts, COUNTS + other)
-    assert confusion.matrix(a_result(top1=1.0), tmp_path) is None
+    counts = confusion.counts(result, tmp_path)
+    assert counts is not None and np.array_equal(counts.matrix(), COUNTS + other)
+    assert counts.of_classes().tolist() == (COUNTS + other).sum(axis=1).tolist()
+    assert confusion.counts(a_result(top1=1.0), tmp_path) is None
 
 
 def test_the_picture_shows_shares_of_the_rows() -> None:

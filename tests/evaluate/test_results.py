@@ -100,7 +100,8 @@ def test_results_json_holds_everything(tmp_path: Path) -> None:
     results.write(tmp_path, a_result(*runs))
     text = (tmp_path / "results.json").read_text()
     read = strict(text)
-    assert {"protocol", "weights", "data", "metrics", "std", "deterministic", "seeds", "versions"} == set(read)
+    own = {"format", "protocol", "weights", "data", "seeds", "versions"}
+    assert set(read) == own | {"metrics", "std", "intervals", "deterministic"} and read["format"] == results.FORMAT
     assert read["metrics"] == {"top1": 50.5, "confusion": [[3, 1], [0.5, 4]], "per_class": {"a": None}}
     assert read["std"] == {"top1": pytest.approx(math.sqrt(0.5), abs=1e-15)}
     for run, seed in zip(runs, read["seeds"], strict=True):

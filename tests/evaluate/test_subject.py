@@ -111,6 +111,13 @@ def test_facts_can_be_written_and_name_every_tensor(tmp_path: Path) -> None:
     assert "CC BY-NC" in facts["notes"][-1] and len(facts["digest"]) == 64
 
 
+def test_a_label_names_the_place_in_a_file() -> None:
+    assert labels(["a/dino.pth#student", "timm:resnet18=a/dino.pth#teacher"]) == [
+        "dino-student",
+        "resnet18-dino-teacher",
+    ]
+
+
 def test_untrained_weights_follow_their_seed_and_nothing_else() -> None:
     torch.manual_seed(5)
     state = torch.get_rng_state()

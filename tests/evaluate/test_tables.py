@@ -6,12 +6,13 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from test_results import a_result, a_run, strict
 
+from lewel.console import Console
 from lewel.evaluate import tables
 
 
@@ -27,7 +28,12 @@ def written(tmp_path: Path) -> Path:
 def test_markdown(written: Path) -> None:
     """No name can add a cell or a line, or become HTML."""
     lines = (written / "table.md").read_text().splitlines()
-    assert lines[4:] == ["", r"a\|b c &lt;i>, mine: 1 of 4 images of val left out: they could not be read."]
+    assert lines[4:] == [
+        "",
+        "top-1, top-5: without an interval, so no best is marked.",
+        "",
+        r"a\|b c &lt;i>, mine: 1 of 4 images of val left out: they could not be read.",
+    ]
     rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[:4]]
     assert rows == [
         ["weights", "protocol", "px", "top-1", "decay", "top-5", "seeds"],
@@ -77,3 +83,23 @@ def test_what_is_deterministic_has_no_spread(tmp_path: Path) -> None:
     assert "| 50.00 | deterministic |" in (tmp_path / "table.md").read_text()
     (row,) = strict((tmp_path / "table.json").read_text())
     assert row["deterministic"] is True and "top1_std" not in row
+
+
+def test_intervals_and_the_best(tmp_path: Path) -> None:
+    """In every form; a mark only where it is said who is best."""
+    best = replace(a_result(a_run(0, top1=60.0), label="a"), intervals={"top1": (55.04, 64.96)}, best=("top1",))
+    other = replace(a_result(a_run(0, top1=50.0), label="b"), intervals={"top1": (45.0, 55.0)})
+    tables.write(tmp_path, [best, other])
+    markdown = (tmp_path / "table.md").read_text()
+    assert "| **60.00** [55.0, 65.0] |" in markdown and "| 50.00 [45.0, 55.0] |" in markdown
+    assert "\nIn brackets: 95 % interval, by bootstrap over images. Bold: best, as " in markdown
+    first, second = strict((tmp_path / "table.json").read_text())
+    assert (first["top1_low"], first["top1_high"], first["top1_best"]) == (55.04, 64.96, True)
+    assert second["top1_low"] == 45.0 and "top1_best" not in second
+    output = io.StringIO()
+    Console(file=output, width=100).print(tables.table([best, other]))
+    assert "60.00* [55.0,65.0]" in output.getvalue() and "50.00 [45.0,55.0]" in output.getvalue()
+    (alone,) = tables.legend([other], "*")
+    assert alone == "In brackets: 95 % interval, by bootstrap over images."
+    detected = [a_result(a_run(0, AP=60.0), label=label) for label in "ab"]
+    assert tables.legend(detected, "*") == ["AP: no means over images, and without an interval, so no best is marked."]

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from lewel.errors import UserError
-from lewel.interop import detectron2, published, weights
+from lewel.interop import architectures, detectron2, weights
 from lewel.interop.export import Exported, export
 from lewel.interop.given import ResNet, open_given
 from lewel.model.encoder import Encoder
@@ -53,7 +53,7 @@ def test_detectron2s_names_of_resnet50() -> None:
     assert found == [by_the_published_rule(name) for name in names]
 
 
-@pytest.mark.parametrize("name", published.RESNETS)
+@pytest.mark.parametrize("name", architectures.RESNETS)
 def test_the_reader_of_detectron2s_names_has_the_shapes(name: str) -> None:
     kinds = {
         "resnet18": (18, 1, 64),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from torch import Tensor, nn
 
 from lewel import build, config
 from lewel.errors import UserError
-from lewel.interop import weights
+from lewel.interop import sources, weights
 from lewel.model.encoder import Encoder
 from lewel.recipes import lewel_b_tiny, moco_v2_tiny
 
@@ -94,7 +97,7 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
 
     weights.save_encoder(Encoder("resnet18", "small"), tmp_path / "encoder.safetensors", FACTS)
     expected = {"recipe": "test", "image_size": 32, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
-    expected |= {"encoder": "resnet18", "stem": "small", "lewel": __version__}
+    expected |= {"encoder": "resnet18", "stem": "small", "lewel": __version__, "format": 1}
     assert weights.read_metadata(tmp_path / "encoder.safetensors") == expected == weights.load(tmp_path).metadata
 
 
@@ -107,7 +110,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(UserError, match="not written: No space left"):
+    with pytest.raises(UserError, match=r"not written \(No space left.*make room"):
         weights.save_encoder(Encoder("resnet18"), path, FACTS)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["encoder.safetensors"]
 
@@ -172,6 +175,53 @@ def test_wrong_sources_get_one_line(source: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_encoder_is_in_eval_mode_and_a_path_may_be_text(tmp_path: Path) -> None:
+    path = str(tmp_path / "encoder.safetensors")
+    weights.save_encoder(Encoder("test_resnet").train(), path, FACTS)
+    for source in (path, tmp_path, "random:test_resnet"):
+        encoder = weights.load_encoder(source)
+        assert not any(part.training for part in encoder.modules())
+
+
+def test_a_file_of_a_newer_lewel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "FORMAT", 2)
+    weights.save_encoder(Encoder("test_resnet"), tmp_path / "encoder.safetensors", FACTS)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="was written by a newer lewel: format 2, and this one reads up to 1; pip"):
+        weights.load(tmp_path)
+
+
+WRONG = {  # not in this process, where the tests' type checker would be first
+    "load_encoder(3)": "3 is no source of weights",
+    "load_encoder('x' * 5000)": "does not exist; give a run directory",
+    "load_encoder('timm:resnet18=')": "names no file",
+    "save_encoder(lewel.recipes, 'x', {})": "save_encoder takes an Encoder",
+    "save_encoder(encoder, None, {})": "and a path",
+    "save_encoder(encoder, 'x', {'a': object()})": "what JSON can hold",
+    "save_encoder(encoder, 'no/x', {})": "not written (No such file or directory)",
+    "initialise(3, 'random')": "initialise takes a Method",
+    "read_published(3)": "3 is no path",
+    "export('random:test_resnet', 3, 'x.pth')": "export takes",
+    "export('random:test_resnet', 'timm', 3)": "export takes",
+    "recipes.get(3)": "3 is no name of a recipe",
+    "build.method('lewel_b_tiny')": "build.method takes a Recipe",
+    "Encoder(3)": "3 is no name of an encoder",
+    "Encoder('resnet18', 'x')": "--stem x: imagenet or small",
+}
+
+
+def test_wrong_inputs_of_the_public_functions_are_told_in_one_line(tmp_path: Path) -> None:
+    code = "import json, sys, lewel\nencoder = lewel.load_encoder('random:test_resnet')\n"
+    code += "for call in json.loads(sys.argv[1]):\n    try:\n        eval('lewel.' + call)\n"
+    code += "    except lewel.UserError as error:\n        print(error)"
+    command = [sys.executable, "-c", code, json.dumps(list(WRONG))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for said, expected in zip(done.stdout.splitlines(), WRONG.values(), strict=True):
+        assert expected in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_random_takes_a_name_or_the_architecture_of_a_file(tmp_path: Path) -> None:
     given = Encoder("resnet18", "small")
     weights.save_encoder(given, tmp_path / "encoder.safetensors", FACTS)
@@ -209,16 +259,12 @@ def test_initialise_of_another_encoder_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_timms_pretrained_weights_by_timms_own_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """timm reads a local file where its configuration of the weights names one, by the code that reads a download."""
+    """From the hub's cache, without a look at the network."""
     pretrained = timm.create_model("resnet18").eval()
     safetensors.torch.save_file(pretrained.state_dict(), tmp_path / "hub.safetensors")
-    local = {"file": str(tmp_path / "hub.safetensors")}
-    create = timm.create_model
-
-    def from_the_file(name: str, pretrained: bool = False, **given: object) -> nn.Module:
-        return create(name, pretrained=pretrained, pretrained_cfg_overlay=local if pretrained else None, **given)
-
-    monkeypatch.setattr(timm, "create_model", from_the_file)
+    cached = {("timm/resnet18.a1_in1k", "model.safetensors"): str(tmp_path / "hub.safetensors")}
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda id, name, **_: cached.get((id, name)))
+    monkeypatch.setattr("urllib.request.urlopen", None)
     method = build.method(moco_v2_tiny())
     account = weights.initialise(method, "timm:resnet18")
     assert account.unexpected == ("fc.weight", "fc.bias")

@@ -57,6 +57,16 @@ def test_small_stem_is_a_3x3_convolution_without_pooling() -> None:
     assert isinstance(stem.maxpool, torch.nn.Identity)
 
 
+@pytest.mark.parametrize(("name", "shape"), [("test_resnet", (96, 4, 4)), ("resnet10t", (512, 4, 4))])
+def test_the_small_stem_replaces_a_deep_one(name: str, shape: tuple[int, int, int]) -> None:
+    """Three convolutions and a pooling with a stride of 4 become one of 1: 8 in all, not 32."""
+    encoder = Encoder(name, "small")
+    assert encoder.map_shape(32) == shape
+    assert [n for n, _ in encoder.named_parameters() if ".conv1." in n and ".layer" not in n] == [
+        "backbone.conv1.weight"
+    ]
+
+
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "convnext_atto", "mobilenetv4_conv_small"])
 def test_what_the_map_does_not_need_is_frozen(name: str) -> None:
     """timm keeps parts of the classifier's head; a trained parameter without gradient would stop DDP."""
@@ -87,7 +97,7 @@ def test_a_resnet_is_trained_whole() -> None:
         ("efficientvim_m1", "imagenet", 224, r"--encoder efficientvim_m1 returns features as a list; a CNN"),
         ("inception_v3", "imagenet", 32, r"--encoder inception_v3 .* another --image-size"),
         ("mobilenetv3_small_050", "small", 64, r"--stem small .* use --stem imagenet"),
-        ("resnet10t", "small", 64, r"--stem small .* use --stem imagenet"),
+        ("regnetx_002", "small", 64, r"--stem small .* use --stem imagenet"),
     ],
 )
 def test_errors_are_one_line(name: str, stem: str, size: int, line: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -53,6 +54,21 @@ def test_forward_changes_only_running_statistics(recipes, name: str) -> None:
     eman = method.target.config.batchnorm == "running"
     assert any(key.startswith("target.") for key in changed(method, before)) is not eman
     assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_training_without_after_step_is_warned_of(recipes, name: str) -> None:
+    method = build.method(getattr(recipes, name)()).train()
+    optimizer = sgd(method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in range(2):
+            step(method, optimizer, number, seed=number)
+    method(*views(3))[0].backward()
+    method(*views(4))  # the second micro-batch of a step: nothing has moved
+    optimizer.step()
+    with pytest.warns(UserWarning, match=r"method.after_step\(out\) was not called.*before_step\(step, total_steps\)"):
+        method(*views(5))
 
 
 @pytest.mark.parametrize("name", METHODS)

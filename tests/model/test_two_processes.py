@@ -21,11 +21,11 @@ from lewel.engine import loop
 from lewel.engine.precision import Precision
 from lewel.model.objective import InBatchInfoNCE
 
-B, STEPS = 8, 3  # images of the global batch
+B, STEPS = 8, 2  # images of the global batch
 HEAD = config.Head(hidden=16, out=8)
 LINEAR = config.Head(hidden=16, out=8, norm=False, bias=True, init="linear")
 COSINE = config.Objective("cosine")
-QUEUE = config.Objective("queue", 0.2, queue=20)  # not a multiple of the batch: it wraps inside a step
+QUEUE = config.Objective("queue", 0.2, queue=12)  # not a multiple of the batch: it wraps inside a step
 MOCO = config.Target(0.9, "constant", "before", "batch", shuffle=True)
 
 
@@ -74,7 +74,7 @@ def views(step: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 def train(spec: config.Recipe, dtype: torch.dtype) -> dict:
-    """Three steps on this process's part of the batches.
+    """The steps on this process's part of the batches.
 
     Step by step: the mean loss over the processes, the gradients after DDP, this process's keys and the images that the
     target saw; then the state.
@@ -239,9 +239,9 @@ def test_every_key_is_computed_once_and_returned_to_its_image(ranks: list[dict],
 def test_the_queue_is_the_latest_keys_of_both_processes(ranks: list[dict], name: str) -> None:
     keys = torch.cat([torch.cat([rank[name]["keys"][step]["global"][:, 0] for rank in ranks]) for step in range(STEPS)])
     queue = ranks[0][name]["state"]["objectives.global.queue"]
-    for age in range(20):
+    for age in range(QUEUE.queue):
         expected = torch.nn.functional.normalize(keys[len(keys) - 1 - age], dim=0)
-        close(queue[:, (len(keys) - 1 - age) % 20], expected, 1e-12, f"key {age} from the last")
+        close(queue[:, (len(keys) - 1 - age) % QUEUE.queue], expected, 1e-12, f"key {age} from the last")
 
 
 @pytest.mark.parametrize("same_index", [False, True])

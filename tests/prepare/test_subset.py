@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from command import lewel
+from lewel.console import Console
 from lewel.data.folder import Files
 from lewel.data.images import open_images
 from lewel.data.names import Names

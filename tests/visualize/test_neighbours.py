@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from lewel import config
 from lewel.config import Options
+from lewel.console import Console
 from lewel.data import scenes
 from lewel.errors import UserError
 from lewel.evaluate.subject import digest, open_subject

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from lewel import plan, recipes
 from lewel.bench import compare, cost, data, executors, linear, memory, step, train, work
 from lewel.bench.package import Folder, Setup
 from lewel.config import Bench, LinearEpoch, Recipe, Timing
+from lewel.console import Console, Table
 from lewel.data.images import open_images
 from lewel.data.loader import steps_per_epoch
 from lewel.data.workers import default_workers
 from lewel.engine import memory as engine_memory
 from lewel.engine import precision
+from lewel.engine import threads as engine_threads
 from lewel.errors import UserError
+from lewel.terminal import say
 
 PAGE = 130  # columns of a file or a pipe
 MADE_BATCHES = 4  # of JPEGs that are made
@@ -60,12 +60,8 @@ def bench_linear(options: LinearEpoch) -> None:
 def _on_threads(threads: int | None) -> Iterator[None]:
     """So many threads for PyTorch, and freed memory kept, as a training run does."""
     engine_memory.keep_freed()
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
+    with engine_threads.limited(threads):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def bench_executors(recipe: str, folder: str | None, images: int, out: Path | None) -> None:
@@ -150,7 +146,7 @@ def bench_cost(
     precisions = ["fp32"] if setup.precision == "fp32" else ["fp32", setup.precision]
     title = f"what LEWEL costs, {_what(recipe)}; {_where(torch.device(setup.device))}"
     rows: list[cost.Row] = []
-    with Live(console=Console(stderr=True)) as live:
+    with Console(stderr=True).live() as live:
         for row in cost.measure(setup, numbers, suffix, precisions, dims, groups, options.rounds):
             rows.append(row)
             live.update(cost.table(title, rows))
@@ -211,14 +207,14 @@ def _settings(options: Bench, numbers: plan.Overrides) -> dict[str, Any]:
 
 def _say_who_is_missing(first: str) -> None:
     if first.startswith("lewel"):
-        print(
+        say(
             "nobody to compare with: the one-file version is LEWEL_B, for BYOL and MoCo v2 `pip install 'lewel[bench]'`"
         )
 
 
 def _show(table: Table, out: Path | None, settings: dict[str, Any], results: Sequence[dict[str, Any]]) -> None:
     console = Console()
-    (console if console.is_terminal else Console(width=PAGE)).print(table, highlight=False)
+    (console if console.is_terminal else Console(width=PAGE)).print(table)
     if out is not None:
         compare.save(out, " ".join(sys.argv), settings, results)
-        print(f"wrote {out}")
+        say(f"wrote {out}")

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.table import Column, Table
 
 from lewel import parallel
+from lewel.console import Column, Table
 from lewel.engine import files
 from lewel.errors import UserError
 from lewel.version import __version__

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.table import Table
-
 from lewel import plan, recipes
 from lewel.bench import compare, package
 from lewel.bench.apart import timed
 from lewel.bench.compare import CONTROL, Result
 from lewel.bench.package import Setup
+from lewel.console import Table
 from lewel.errors import UserError
 
 PAIRS = (("moco_v2", "lewel_m"), ("byol", "lewel_b"))

@@ -22,6 +22,7 @@ from lewel.data.folder import Files
 from lewel.data.images import Source, open_images, spread
 from lewel.data.loader import TrainViews
 from lewel.errors import UserError
+from lewel.terminal import say
 
 SIZE = (500, 375)  # the usual JPEG of ImageNet
 ENDLESS = 10**9  # steps
@@ -85,7 +86,7 @@ def images_of(folder: str | None, count: int) -> Iterator[Source]:
             beside = f" and {len(unreadable)} that cannot be read" if unreadable else ""
             raise UserError(f"--images {count}: {folder} has {len(chosen)}{beside}; give fewer")
         if unreadable:
-            print(f"{len(unreadable)} images cannot be read and are left out, the last is {unreadable[-1]}")
+            say(f"{len(unreadable)} images cannot be read and are left out, the last is {unreadable[-1]}")
         yield images.subset(chosen)
 
 

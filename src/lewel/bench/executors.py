@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from PIL import Image
-from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 
 from lewel import config
+from lewel.console import Console, Table, count_bar
 from lewel.data import executor, packed, pillow, tensors
 from lewel.data.augment import Parameters, sample
 from lewel.data.images import Source
@@ -46,14 +45,15 @@ def measure(images: Source, data: config.Data) -> list[Difference]:
     whole = [f"view {number + 1}" for number in range(len(data.views))]
     counts = {what: torch.zeros(256, dtype=torch.int64) for what in (*ALONE, *whole)}
     starts = range(0, len(images), AT_ONCE)
-    for first in track(starts, description=f"{len(images)} images", transient=True):
-        indices = range(first, min(first + AT_ONCE, len(images)))
-        pictures = [images.read(index) for index in indices]
-        for what, sources, parameters in _cases(data, pictures, indices, whole):
-            theirs = [pillow.augmented(source, each) for source, each in zip(sources, parameters, strict=True)]
-            ours = _ours(sources, parameters, device, compiled)
-            difference = (ours - torch.stack([pillow.to_tensor(view) for view in theirs]).int()).abs()
-            counts[what] += difference.flatten().bincount(minlength=256)
+    with count_bar(Console(stderr=True), transient=True) as bar:
+        for first in bar.track(starts, description=f"batches of {AT_ONCE} images"):
+            indices = range(first, min(first + AT_ONCE, len(images)))
+            pictures = [images.read(index) for index in indices]
+            for what, sources, parameters in _cases(data, pictures, indices, whole):
+                theirs = [pillow.augmented(source, each) for source, each in zip(sources, parameters, strict=True)]
+                ours = _ours(sources, parameters, device, compiled)
+                difference = (ours - torch.stack([pillow.to_tensor(view) for view in theirs]).int()).abs()
+                counts[what] += difference.flatten().bincount(minlength=256)
     return [_summary(what, len(images), histogram) for what, histogram in counts.items()]
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from lewel.bench.compare import Contender, Result, interleaved
 from lewel.bench.data import images_of
 from lewel.config import LinearEpoch
+from lewel.console import Console
 from lewel.data.images import Source
 from lewel.data.workers import default_workers
 from lewel.engine import precision

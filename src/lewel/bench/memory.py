@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.table import Table
-
 from lewel import config
 from lewel.bench import compare
 from lewel.bench.apart import started
 from lewel.bench.step import Entrant
+from lewel.console import Table
 
 UNITS = 3
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from rich.table import Table
 
 from lewel import config
 from lewel.bench import compare, package, peers
 from lewel.bench.apart import Facts, Maker, timed
 from lewel.bench.compare import CONTROL, Result
 from lewel.bench.package import Setup
+from lewel.console import Table
 
 LOSS_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
 
@@ -70,7 +70,7 @@ def measure(lines: list[Entrant], rounds: int) -> list[Result]:
 def _with_shares(result: Result, setup: Setup) -> Result:
     """With the shares of what the machine can do: of its FLOPs, and of the operations' roofline."""
     assert setup.machine is not None
-    fastest = setup.machine.flops["torch.float32" if setup.precision == "fp32" else "torch.bfloat16"]
+    fastest = setup.machine.fastest(torch.float32 if setup.precision == "fp32" else torch.bfloat16)
     a_step = setup.recipe.optimizer.batch_size / result.images_per_s
     shares = {
         "flops_share": result.facts["flops"] / fastest / a_step,

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from rich.table import Table
 
 from lewel.bench import compare, one_file, package, work
 from lewel.bench.apart import Built, Maker, timed
 from lewel.bench.compare import Result
 from lewel.bench.package import Setup
 from lewel.bench.peers import OneFile, is_lewel_b
+from lewel.console import Table
 from lewel.data.folder import Files
 from lewel.data.images import open_images
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from lewel.data.decode import printable
-from lewel.data.folder import Split
+from lewel.data.names import from_os
+from lewel.data.splits import Split
 from lewel.errors import UserError
 
 _RECORD = 1 + 3 * 32 * 32  # label, then the red, green and blue planes
@@ -25,12 +26,17 @@ class Pixels:
     pixels: np.ndarray
     labels: np.ndarray | None = None
     classes: list[str] | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def unlabelled(self) -> str:
+        return "" if self.labels is not None else f"no labels in {printable(self.root)}"
+
     def path(self, index: int) -> str:
-        return f"{printable(self.root)}#{index}"
+        return f"{from_os(self.root)}#{index}"
 
     def read(self, index: int) -> Image.Image:
         return Image.fromarray(self.pixels[index])

@@ -4,50 +4,52 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
+from lewel.data import classes as by_class
+from lewel.data import splits
 from lewel.data.decode import decode, printable, rgbx
-from lewel.data.names import Names
+from lewel.data.names import Names, from_os, to_os
+from lewel.data.scan import EXTENSIONS, LeftOut, find
+from lewel.data.splits import Split
 from lewel.errors import UserError
-
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
-)
-Split = Literal["train", "val"]
-_ALLOWED = frozenset(EXTENSIONS)
-SPLITS: dict[str, tuple[str, ...]] = {"train": ("train",), "val": ("val", "test")}
-_THREADS = 8  # they wait for a disk or a network
 
 
 @dataclass(frozen=True)
 class Files:
-    """Image files under `root`, by relative names."""
+    """Image files under `root`, by relative names.
+
+    notes: sentences for the user on what was found.  why: there are no labels, where the names do not say it.
+    """
 
     root: str
     names: Names
     labels: np.ndarray | None = None
     classes: list[str] | None = None
+    notes: tuple[str, ...] = ()
+    why: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def unlabelled(self) -> str:
+        """Why there are no labels; '' where there are some."""
+        return "" if self.labels is not None else self.why or by_class.why_no_folders(self.names, self.root)
+
     def file(self, index: int) -> str:
         """Where the image lies."""
-        return os.path.join(self.root, self.names[index])
+        return os.path.join(self.root, to_os(self.names[index]))
 
     def path(self, index: int) -> str:
-        return printable(self.file(index))
+        """The same as text, whatever the encoding of the system's names."""
+        return os.path.join(from_os(self.root), self.names[index])
 
     def read(self, index: int) -> Image.Image:
         return decode(self.file(index))
@@ -86,116 +88,67 @@ def _crc(file: str) -> int:
         return 0
 
 
+# -- parts
+
+
 def is_divided(root: Path) -> bool:
     """Whether the folder has parts for training and for validation."""
-    return _part(root, "train") is not None and _part(root, "val") is not None
+    return root.is_dir() and splits.is_divided(folders(root))
 
 
 def open_folder(root: Path, split: Split | None) -> Files:
-    """The images of the folder, or of its part. Raises UserError where there are none."""
-    top: Path | None = root
-    if is_divided(root):
-        top = _part(root, split or "train")
-    elif split is not None:
-        raise UserError(f"--data {printable(root)} is not divided: it needs the folders train/ and val/ (or test/)")
-    assert top is not None
-    names = find(top)
-    if not names:
-        raise UserError(f"--data {printable(top)}: no images found; {_looked_for(top)}")
-    labels, classes = _labels(names)
-    return Files(str(top), Names.of(names), labels, classes)
+    """The images of the folder, or of its part. Raises UserError where there are none, or two folders are one part."""
+    if not is_divided(root):
+        if split is not None:
+            raise UserError(f"--data {printable(root)} is not divided: it needs the folders train/ and val/ (or test/)")
+        return _open(root)
+    where, there = f"--data {printable(root)}", folders(root)
+    if split == "val":
+        chosen = splits.named(there, where)
+        images, said = _open(root / to_os(chosen.val)), splits.said(chosen)
+        return replace(images, notes=(*images.notes, *([f"{printable(root)}: {said}"] if said else ())))
+    return _open(root / to_os(splits.train_name(there, where)))
 
 
-def _part(root: Path, split: Split) -> Path | None:
-    return next((root / name for name in SPLITS[split] if (root / name).is_dir()), None)
+def part_names(root: Path) -> splits.Named:
+    """What the parts of a divided folder are called. Raises UserError as `open_folder`."""
+    return splits.named(folders(root), f"--data {printable(root)}")
 
 
-# -- which files
-
-
-def find(top: Path) -> list[str]:
-    """The image files below `top`, relative, sorted. Hidden files and folders are left out.
-
-    Links are followed, but every folder is entered once, by its own name rather than a link's where it has both:
-    a link to a folder above would list the same files for ever. Raises UserError for a folder that cannot be read.
-    """
-    seen: set[tuple[int, int]] = set()
-    names: list[str] = []
-    linked = [""]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        while linked:
-            links: list[str] = []
-            for link in linked:
-                pending = [link]
-                while pending:
-                    found = list(pool.map(partial(_entries, top, seen), pending))
-                    pending = []
-                    for folder in found:
-                        if folder.identity not in seen:
-                            seen.add(folder.identity)
-                            names += folder.files
-                            pending += folder.folders
-                            links += folder.links
-            linked = sorted(links, key=os.fsencode)
-    return sorted(names, key=lambda name: os.fsencode(name).replace(b"/", b"\0"))  # a folder's name before a longer one
-
-
-class _Folder(NamedTuple):
-    """Image files, folders and links to folders in one folder, as names relative to the top."""
-
-    identity: tuple[int, int]
-    files: list[str]
-    folders: list[str]
-    links: list[str]
-
-
-def _entries(top: Path, seen: set[tuple[int, int]], folder: str) -> _Folder:
-    where = os.path.join(top, folder)
-    prefix = f"{folder}/" if folder else ""
+def folders(root: Path) -> tuple[str, ...]:
+    """The names of the folders in it, but for hidden ones. A folder of a million files is listed once."""
     try:
-        status = os.stat(where)
-        found = _Folder((status.st_dev, status.st_ino), [], [], [])
-        if found.identity in seen:
-            return found
-        with os.scandir(where) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    (found.links if entry.is_symlink() else found.folders).append(prefix + entry.name)
-                elif os.path.splitext(entry.name)[1].lower() in _ALLOWED:
-                    found.files.append(prefix + entry.name)
+        return _listed(str(root), os.stat(root).st_mtime_ns)
     except OSError as error:
-        raise UserError(f"cannot read the folder {printable(where)}: {error.strerror}") from error
-    return found
+        raise UserError(f"cannot read the folder {printable(root)}: {error.strerror}") from error
 
 
-def _looked_for(top: Path) -> str:
+@lru_cache(8)
+def _listed(root: str, _changed: int) -> tuple[str, ...]:
+    with os.scandir(root) as entries:
+        return tuple(from_os(e.name) for e in entries if not e.name.startswith(".") and _is_folder(e))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _open(top: Path) -> Files:
+    names, left_out = find(top)
+    if not names:
+        raise UserError(f"--data {printable(top)}: no images found; {_looked_for(left_out)}")
+    labels, classes, _ = by_class.of_folders(names, str(top))
+    notes = [f"{printable(top)}: {told}" for told in (left_out.sentence(), by_class.alike(classes or ())) if told]
+    return Files(str(top), Names.of(names), labels, classes, tuple(notes))
+
+
+def _looked_for(left_out: LeftOut) -> str:
     """What was looked for, and what lies there instead."""
-    kinds: Counter[str] = Counter()
-    for _, folders, files in os.walk(top):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        kinds.update(os.path.splitext(name)[1].lower() or "no extension" for name in files if not name.startswith("."))
-    there = ", ".join(f"{count} x {printable(kind)}" for kind, count in kinds.most_common(5)) or "no files"
-    shards = " (shards need the shards.safetensors that `lewel data pack` writes last)" if kinds[".tar"] else ""
+    there = left_out.listing() or "no files"
+    shards = (
+        " (shards need the shards.safetensors that `lewel data pack` writes last)" if left_out.others[".tar"] else ""
+    )
     return f"looked at any depth for {' '.join(EXTENSIONS)}, and CIFAR-10's data_batch_*.bin; found {there}{shards}"
-
-
-# -- which classes
-
-
-def _labels(names: Sequence[str]) -> tuple[np.ndarray | None, list[str] | None]:
-    if any("/" not in name for name in names):
-        return None, None
-    return number([name.split("/", 1)[0] for name in names])
-
-
-def number(values: Sequence[str]) -> tuple[np.ndarray | None, list[str] | None]:
-    """Class numbers in the order of the names, by value where all are integers. One class alone tells nothing: None."""
-    classes = sorted(set(values), key=os.fsencode)
-    if len(classes) < 2:
-        return None, None
-    if all(name.isdecimal() for name in classes):
-        classes.sort(key=int)
-    numbers = {name: number for number, name in enumerate(classes)}
-    return np.array([numbers[value] for value in values], dtype=np.int64), [printable(name) for name in classes]

@@ -14,11 +14,13 @@ from PIL import Image
 
 from lewel.data import index, remote
 from lewel.data.cifar import Pixels, cifar_folder, open_cifar
-from lewel.data.decode import printable
-from lewel.data.folder import Files, Split, open_folder
+from lewel.data.classes import matched
+from lewel.data.decode import first_few, printable
+from lewel.data.folder import Files, open_folder
 from lewel.data.folder import is_divided as is_divided_folder
 from lewel.data.lists import SUFFIXES, is_divided_list, open_list
 from lewel.data.shards import Shards
+from lewel.data.splits import Split
 from lewel.errors import UserError
 
 Source = Files | Pixels | Shards
@@ -38,10 +40,20 @@ class Images(Protocol):
         """The names of the classes."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user on what was found, and what was left out."""
+        ...
+
+    @property
+    def unlabelled(self) -> str:
+        """Why there are no labels, in words; '' where there are some."""
+        ...
+
     def __len__(self) -> int: ...
 
     def path(self, index: int) -> str:
-        """A printable name of the image."""
+        """The name of the image, byte for byte: text as `lewel.data.names` says. `printable` shows it."""
         ...
 
     def read(self, index: int) -> Image.Image:
@@ -72,9 +84,9 @@ def open_images(path: str | os.PathLike[str], split: Split | None = None) -> Sou
 
     An index is a .safetensors file of `lewel data index` or `lewel data pack`; shards are the folder of the latter, or
     its URL (s3://, https://, ...), which is read by byte ranges.
-    A folder is divided when it has train/ and val/ (or test/), a .csv when its header names a split column with these
-    words, CIFAR-10 when it has test_batch.bin. split: "train" or "val" take that part, and need it; None takes the part
-    for training where there is one, else everything.
+    A folder is divided when it has train/ and val/ (or test/), or other tools' names for them (`splits`), a .csv when
+    its header names a split column with these words, CIFAR-10 when it has test_batch.bin. split: "train" or "val" take
+    that part, and need it; None takes the part for training where there is one, else everything.
     Labels are the first folder below the (part of the) folder, when all images lie in two such folders or more, or a
     list's column label (its second where no header says else). The order is that of the names' bytes, the same on
     every machine and from every source.
@@ -124,13 +136,18 @@ def relabelled(images: Source, classes: list[str]) -> Source:
     Raises UserError for a class that is not in `classes`.
     """
     assert images.labels is not None and images.classes is not None
-    if unknown := sorted(set(images.classes) - set(classes)):
+    numbers = matched(images.classes, classes)
+    if unknown := [name for name, number in zip(images.classes, numbers.tolist(), strict=True) if number < 0]:
         raise UserError(
             f"{printable(images.root)} has {len(unknown)} classes that the images for training lack: "
-            f"{', '.join(unknown[:5])}; both parts need the same names"
+            f"{first_few(unknown, 5)}; both parts need the same names"
         )
-    numbers = np.array([classes.index(name) for name in images.classes], dtype=np.int64)
-    return replace(images, labels=numbers[images.labels], classes=classes)
+    other = [name for name, number in zip(images.classes, numbers.tolist(), strict=True) if classes[number] != name]
+    note = (
+        f"{printable(images.root)}: {first_few(other)} in another Unicode form than in train, taken for the same class"
+    )
+    notes = (*images.notes, note) if other else images.notes
+    return replace(images, labels=numbers[images.labels], classes=classes, notes=notes)
 
 
 def evenly(images: Source, most: int) -> Source:

@@ -1,130 +1,162 @@
-"""A list of image files: .txt, a path on each line, or .csv, path or path,label, or what its header names."""
+"""A list of image files: .txt, a path on each line, or .csv (.tsv), path or path,label, or what its header names."""
 
 from __future__ import annotations
 
-import csv
-import os
-from collections.abc import Iterable
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lewel.data.decode import printable
-from lewel.data.folder import SPLITS, Files, Split, number
-from lewel.data.names import Names
+from lewel.data import splits, text_files
+from lewel.data.classes import alike, number
+from lewel.data.csv_rows import LABEL, PATH, SPLIT, Rows, read_rows
+from lewel.data.decode import first_few, printable
+from lewel.data.folder import Files
+from lewel.data.list_paths import Place
+from lewel.data.names import Names, as_bytes, is_utf8, sort_key
+from lewel.data.splits import Split
 from lewel.errors import UserError
 
-SUFFIXES = (".txt", ".csv")
-PATH, LABEL, SPLIT = "path", "label", "split"
+TABLES = (".csv", ".tsv")
+SUFFIXES = (".txt", *TABLES)
+# Tried on a list that is not UTF-8 until one gives the name of a file that is there. Nothing else tells them apart.
+ENCODINGS = ("cp1252", "cp1250", "cp1251", "cp932", "gb18030", "big5", "euc_kr", "mac_roman")
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a list by column: "path" always; "label", "split" and others where the list has them."""
+    """The rows of a list by column: "path" always; "label", "split" and others where the list has them.
+
+    notes: sentences for the user on how it was read.  why: there are no labels.
+    """
 
     file: Path
     columns: dict[str, list[str]]
+    notes: tuple[str, ...] = ()
+    why: str = ""
 
     def __len__(self) -> int:
         return len(self.columns[PATH])
 
-    def part_name(self, split: Split) -> str | None:
-        """What the split column calls the part; val goes before test. None without the column or such rows."""
+    def parts(self) -> splits.Named | None:
+        """What the split column calls the parts; None where the list is not divided.
+
+        Raises UserError where two names stand for one part.
+        """
         there = set(self.columns.get(SPLIT, ()))
-        return next((name for name in SPLITS[split] if name in there), None)
+        return splits.named(there, f"--data {printable(self.file)}") if splits.is_divided(there) else None
 
     def rows(self, split: Split | None) -> np.ndarray:
         """(m,) int64: the rows of that part; None: those for training where there is a split column, else all.
 
         Raises UserError where there is no such part.
         """
-        if split is None and SPLIT not in self.columns:
-            return np.arange(len(self))
         if SPLIT not in self.columns:
+            if split is None:
+                return np.arange(len(self))
             raise UserError(
                 f"--data {printable(self.file)}: a list is not divided into train and val; give a folder that is, or "
                 "a .csv with a header that names a split column"
             )
-        if (name := self.part_name(split or "train")) is None:
-            wanted = " or ".join(SPLITS[split or "train"])
-            raise UserError(f"--data {printable(self.file)}: no row has {wanted} in its split column")
+        there, where = set(self.columns[SPLIT]), f"--data {printable(self.file)}"
+        missing = not splits.is_divided(there) if split == "val" else not splits.by_part(there)["train"]
+        if missing:
+            wanted = "val or test" if splits.by_part(there)["train"] else "train"
+            raise UserError(f"{where}: no row has {wanted} in its split column")
+        name = splits.named(there, where).val if split == "val" else splits.train_name(there, where)
         return np.flatnonzero(np.array([value == name for value in self.columns[SPLIT]]))
 
-    def files(self, rows: np.ndarray) -> Files:
+    def files(self, rows: np.ndarray, notes: tuple[str, ...] = ()) -> Files:
         """The files of those rows, relative to the list's folder; their labels where there are two or more."""
         names = Names.of(self.columns[PATH][row] for row in rows)
-        labels = self.columns.get(LABEL)
-        numbers, classes = number([labels[row] for row in rows]) if labels is not None else (None, None)
-        return Files(str(self.file.parent), names, numbers, classes)
+        if LABEL not in self.columns:
+            return Files(str(self.file.parent), names, notes=notes, why=self.why)
+        labels, classes, why = number([self.columns[LABEL][row] for row in rows])
+        return Files(str(self.file.parent), names, labels, classes, notes, why)
 
 
 def open_list(path: Path, split: Split | None) -> Files:
     """The files that the list names, or those of its part. Raises UserError for a list that makes no sense."""
     table = read_table(path)
-    return table.files(table.rows(split))
+    rows, notes = table.rows(split), table.notes
+    if split == "val" and (parts := table.parts()) is not None and (said := splits.said(parts)):
+        notes += (f"{printable(path)}: {said}",)
+    return table.files(rows, notes)
 
 
 def is_divided_list(path: Path) -> bool:
-    """Whether the list has a split column: only its first line is read."""
-    if path.suffix.lower() != ".csv":
-        return False
-    with path.open("rb") as file:
-        first = os.fsdecode(file.readline().removeprefix(b"\xef\xbb\xbf"))
-    return SPLIT in _header(next(csv.reader([first.rstrip("\r\n")]), []))
+    """Whether the list has a column of parts."""
+    return path.suffix.lower() in TABLES and SPLIT in _read(path).columns
 
 
 def read_table(path: Path) -> Table:
     """Raises UserError for a list that is empty, malformed, or not beside the files that it names."""
-    # Names may be any bytes; what is not UTF-8 survives as the system's own escapes, as in every name from the disk.
-    text = os.fsdecode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    lines = [line.removesuffix("\r") for line in text.split("\n")]  # splitlines() would also split at rare characters
-    is_csv = path.suffix.lower() == ".csv"
-    columns = _csv_columns(path, lines) if is_csv else {PATH: [line for line in lines if line.strip()]}
-    if not columns[PATH]:
-        raise UserError(f"--data {printable(path)}: no images found; the list is empty, expected a path on each line")
-    first = os.path.join(path.parent, columns[PATH][0])
-    if not os.path.exists(first):
-        raise UserError(
-            f"--data {printable(path)}: the first entry, {printable(first)}, is not there; "
-            "paths are taken relative to the list's folder"
-        )
-    return Table(path, columns)
+    place, what = Place(str(path.parent)), f"--data {printable(path)}"
+    read = _read(path)
+    found = place.resolved(read.columns[PATH])
+    place.check_first(found.paths[0], what)
+    columns = read.columns | {PATH: found.paths}
+    repeated, why = _repeated(columns)
+    notes = [*read.notes, *found.notes, repeated, alike(set(columns.get(LABEL, ())))]
+    if why:
+        columns.pop(LABEL)
+    return Table(path, columns, tuple(f"{printable(path)}: {note}" for note in notes if note), why or read.why)
 
 
-def _header(row: list[str]) -> list[str]:
-    """The names of the columns, when the first is "path"; else none. Of two, the second is the label or the split."""
-    names = [name.strip().lower() for name in row]
-    if not names or names[0] != PATH:
-        return []
-    return [PATH, LABEL] if len(names) == 1 or (len(names) == 2 and names[1] != SPLIT) else names
-
-
-def _csv_columns(path: Path, lines: Iterable[str]) -> dict[str, list[str]]:
+def _read(path: Path) -> Rows:
+    """The columns as they are written. Raises UserError for a list that is empty or malformed."""
+    what, place = f"--data {printable(path)}", Place(str(path.parent))
     try:
-        rows = [row for row in csv.reader(lines, strict=True) if row]
-    except csv.Error as error:
-        raise UserError(f"--data {printable(path)}: not a CSV file: {error}") from error
-    header = _header(rows[0]) if rows else []
-    rows = rows[1:] if header else rows
-    header = header or [PATH, LABEL]
-    width = len(header)
-    if len(set(header)) < width:
-        raise UserError(f"--data {printable(path)}: its header names a column twice: {printable(','.join(header))}")
-    if any(len(row) > width for row in rows):
-        raise UserError(
-            f"--data {printable(path)}: rows must be path or path,label, or what a header that begins with path names; "
-            "put names with commas in quotes"
-        )
-    cells = zip(*(row + [""] * (width - len(row)) for row in rows), strict=True)
-    columns = dict(zip(header, map(list, cells), strict=True)) if rows else {PATH: []}
-    if not any(columns.get(LABEL, ())):
-        columns.pop(LABEL, None)
-    elif "" in columns[LABEL]:
-        raise UserError(f"--data {printable(path)}: every row needs a label, or none")
-    if wrong := sorted(set(columns.get(SPLIT, ())) - {name for names in SPLITS.values() for name in names}):
-        raise UserError(
-            f"--data {printable(path)}: its split column has {printable(wrong[0]) or 'an empty cell'}; "
-            "train, val and test are allowed"
-        )
-    return columns
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{what} cannot be read: {error.strerror or error}") from error
+    text = text_files.decoded(content, what)
+    read = _parsed(path, text.content, what, place)
+    if not read.columns[PATH]:
+        raise UserError(f"{what}: no images found; the list is empty, expected a path on each line")
+    return read if text.is_utf8 else _not_utf8(path, text.content, read, what, place)
+
+
+def _parsed(path: Path, text: str, what: str, place: Place) -> Rows:
+    if path.suffix.lower() in TABLES:
+        return read_rows(text, what, place.finds)
+    return Rows({PATH: [line for line in text_files.lines(text) if line.strip()]}, [], "")
+
+
+def _not_utf8(path: Path, text: str, read: Rows, what: str, place: Place) -> Rows:
+    """The list by the encoding in which its files are there, or byte for byte. Raises UserError where none fits."""
+    name = next((name for name in read.columns[PATH] if not is_utf8(name)), None)
+    if name is not None and place.finds(name):
+        note = "it is not UTF-8: its names are taken byte for byte, as they are on the disk"
+        return read._replace(notes=[note, *read.notes])
+    for encoding in ENCODINGS if name is not None else ():
+        try:
+            whole = as_bytes(text).decode(encoding)
+            if place.finds(as_bytes(name or "").decode(encoding)):
+                again = _parsed(path, whole, what, place)
+                return again._replace(notes=[f"it is not UTF-8: read as {encoding}, in which its files are there"])
+        except UnicodeDecodeError:
+            continue
+    line = next(line for line in text_files.lines(text) if not is_utf8(line))
+    raise UserError(
+        f"{what} is not UTF-8, first in the line {printable(line)}; save it as UTF-8 (in Excel: CSV UTF-8; in a shell: "
+        "iconv -f cp1252 -t utf-8)"
+    )
+
+
+def _repeated(columns: dict[str, list[str]]) -> tuple[str, str]:
+    """A note on files that several rows name, and where their labels differ why these are none; else ''."""
+    several = {path for path, count in Counter(columns[PATH]).items() if count > 1}
+    if not several:
+        return "", ""
+    labels = defaultdict[str, set[str]](set)
+    for path, label in zip(columns[PATH], columns.get(LABEL, ()), strict=False):
+        if path in several:
+            labels[path].add(label)
+    named = sorted(several, key=sort_key)
+    counted = f"{len(several):,} {'file is' if len(several) == 1 else 'files are'}"
+    note = f"{counted} named by several rows, and count as often: {first_few(named)}"
+    if wrong := [path for path in named if len(labels[path]) > 1]:
+        return note, f"no labels: {len(wrong):,} files have several: {first_few(wrong)}; give each file one"
+    return note, ""

@@ -25,6 +25,7 @@ from lewel.data.executor import PILLOW, Executor
 from lewel.data.finishing import finished
 from lewel.data.images import Images, fetched
 from lewel.data.serving import Drawn, Order, Views, reading
+from lewel.data.skips import skip_of
 from lewel.data.tensors import Colours
 from lewel.data.workers import TIMEOUT_S, work
 from lewel.errors import UserError
@@ -159,15 +160,13 @@ def readable(read: Callable[[int], T], n: int, seed: int, epoch: int, index: int
     Raises UserError where none of them can be read.
     """
     for candidate in _candidates(n, seed, epoch, index):
-        reading(candidate)
         try:
+            reading(candidate)
             return candidate, read(candidate)
         except DecodeError as error:
-            skipped.append(Skip(printable(error.path), error.reason))
-    raise UserError(
-        f"{len(skipped)} images in a row cannot be read, the last is {skipped[-1].path}: {skipped[-1].reason}; "
-        "check --data"
-    )
+            skipped.append(skip_of(error))
+    last = f"{printable(skipped[-1].path)}: {skipped[-1].reason}"
+    raise UserError(f"{len(skipped)} images in a row cannot be read, the last is {last}; check --data")
 
 
 def _candidates(n: int, seed: int, epoch: int, index: int) -> Iterator[int]:
@@ -235,12 +234,12 @@ class CentralViews(Views):
     def __getitem__(self, order: Order) -> Drawn:
         pictures, seen, skipped, images = [], [], [], fetched(self.images, order[1])
         for index in order[1]:
-            reading(index)
             try:
+                reading(index)
                 pictures.append(np.asarray(self._view(images.read(index))))
                 seen.append(index)
             except DecodeError as error:
-                skipped.append(Skip(printable(error.path), error.reason))
+                skipped.append(skip_of(error))
         pixels = np.stack(pictures)[None] if pictures else np.empty((1, 0, self.size, self.size, 3), np.uint8)
         return as_drawn(pixels, None, None, seen, skipped)
 

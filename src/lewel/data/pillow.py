@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -12,6 +14,7 @@ from torch import Tensor
 from lewel.data.augment import Parameters
 
 SOLARIZE_THRESHOLD = 128
+THIN = 32  # times as long as it is wide: from there on the view is made from a part of the image
 
 
 def apply(image: Image.Image, parameters: Parameters) -> UInt8[Tensor, "3 h w"]:
@@ -102,8 +105,27 @@ def resized_center(image: Image.Image, size: int) -> Image.Image:
     """
     short = size if size <= 64 else round(size * 256 / 224)
     width, height = image.size
+    scaled = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+    if max(scaled) > THIN * min(scaled):
+        return _center_of_thin(image, scaled, size)
     if min(width, height) != short:
-        scaled = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
         image = image.resize(scaled, Resampling.BILINEAR)
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     return image.crop((left, top, left + size, top + size))
+
+
+def _center_of_thin(image: Image.Image, scaled: tuple[int, int], size: int) -> Image.Image:
+    """The same pixels, but for rounding, without the whole of the scaled image, of which a strip can be gigabytes.
+
+    The source is cut to what the view and the filter's reach need, so that the numbers stay small.
+    """
+    boxes = []
+    for full, target in zip(image.size, scaled, strict=True):
+        step, first = full / target, round((target - size) / 2)
+        reach = max(step, 1.0) + 1
+        start = max(0, int(first * step - reach))
+        end = min(full, math.ceil((first + size) * step + reach))
+        boxes.append((start, end, first * step - start, (first + size) * step - start))
+    (left, right, x0, x1), (top, bottom, y0, y1) = boxes
+    part = image.crop((left, top, right, bottom))
+    return part.resize((size, size), Resampling.BILINEAR, (x0, y0, min(x1, part.width), min(y1, part.height)))

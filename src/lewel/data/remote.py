@@ -1,4 +1,9 @@
-"""Files at a URL, by fsspec: whole, their sizes, or many byte ranges at once; never without a time limit."""
+"""Files at a URL, by fsspec: whole, their sizes, or many byte ranges at once; never without a time limit.
+
+What may pass is tried again, after longer and longer pauses: no answer, a broken connection, HTTP 408, 429 and 5xx.
+Every other answer of an HTTP server is final, and is told as what it is. Redirects of HTTP are followed within a host
+only (`lewel.data.http`).
+"""
 
 from __future__ import annotations
 
@@ -9,17 +14,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
+from lewel.data import failures, http
 from lewel.errors import UserError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0  # of one try; all tries take less than the loader waits for its workers
+MOST_PAUSE_S = 4.0  # however long a server asks to wait: workers would be taken for stuck
 WHOLE_TIMEOUT_S = 600.0  # the index of ten million images is half a gigabyte
-TRIES, PAUSE_S = 3, 2.0
+TRIES, PAUSE_S = 3, 2.0  # the first pause; each is twice the one before
 INSTALLED_WITH_EXTRA = ("s3", "s3a", "http", "https")
 EXTRA = "; pip install 'lewel[remote]'"
-_FINAL = (FileNotFoundError, PermissionError, NotImplementedError)  # another try would end alike
 
 
 class Range(NamedTuple):
@@ -55,16 +61,19 @@ def sizes(urls: Sequence[str]) -> list[int | None]:
 def read(ranges: Sequence[Range]) -> list[bytes]:
     """The bytes of all ranges, fetched together. Raises UserError for what cannot be had after `TRIES` tries."""
     found: dict[Range, Any] = {each: b"" for each in ranges if each.start == each.end}
-    for last in (number == TRIES - 1 for number in range(TRIES)):
+    for number in range(TRIES):
+        last = number == TRIES - 1
         if not (missing := [each for each in dict.fromkeys(ranges) if not isinstance(found.get(each), bytes)]):
             break
         found |= zip(missing, _fetched(missing), strict=True)
-        for each in missing:
-            if isinstance(error := found[each], _FINAL) or (last and isinstance(error, BaseException)):
+        failed = {each: error for each in missing if isinstance(error := found[each], BaseException)}
+        for each, error in failed.items():
+            if last or not failures.may_pass(error):
                 raise _final(each.url, error) from error
-        if failed := [each for each in missing if not isinstance(found[each], bytes)]:
-            log.warning("%d byte ranges once more: %s", len(failed), _said(failed[0].url, found[failed[0]]))
-            time.sleep(PAUSE_S)
+        if failed:
+            first, error = next(iter(failed.items()))
+            log.warning("%d byte ranges once more: %s", len(failed), failures.said(first.url, error))
+            _pause(number, error)
     return [found[each] for each in ranges]
 
 
@@ -83,7 +92,8 @@ def _opened(urls: Sequence[str]) -> tuple[Any, list[str]]:
     from fsspec.core import url_to_fs
 
     try:
-        system, _ = url_to_fs(urls[0])
+        options = http.options() if urls[0].lower().startswith(("http://", "https://")) else {}
+        system, _ = url_to_fs(urls[0], **options)
         paths = {url: url_to_fs(url)[1] for url in set(urls)}
     except ImportError as error:
         ours = urls[0].partition("://")[0] in INSTALLED_WITH_EXTRA  # fsspec's words name the package of every other
@@ -94,14 +104,14 @@ def _opened(urls: Sequence[str]) -> tuple[Any, list[str]]:
 
 
 def _tried(work: Callable[[], T], url: str, timeout_s: float) -> T:
-    for left in reversed(range(TRIES)):
+    for number in range(TRIES):
         try:
             return _in_time(work, timeout_s)
         except Exception as error:
-            if not left or isinstance(error, _FINAL):
+            if number == TRIES - 1 or not failures.may_pass(error):
                 raise _final(url, error) from error
-            log.warning("once more: %s", _said(url, error))
-            time.sleep(PAUSE_S)
+            log.warning("once more: %s", failures.said(url, error))
+            _pause(number, error)
     raise AssertionError("unreachable")
 
 
@@ -119,19 +129,11 @@ def _in_time(work: Callable[[], T], timeout_s: float) -> T:
     return future.result(timeout_s)
 
 
+def _pause(number: int, error: BaseException) -> None:
+    """Before the next try: twice as long each time, or as long as the server asks for, within reason."""
+    time.sleep(max(PAUSE_S * 2**number, min(failures.asked_pause_s(error), MOST_PAUSE_S)))
+
+
 def _final(url: str, error: BaseException) -> UserError:
-    if isinstance(error, FileNotFoundError):
-        advice = "check the address, or copy the shards there again"
-    elif isinstance(error, PermissionError):
-        advice = "check the address and your credentials"
-    else:
-        advice = f"{TRIES} tries; see whether the server answers, then give the same command again"
-    return UserError(f"--data {_said(url, error)}; {advice}")
-
-
-def _said(url: str, error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"{url}: no such file"
-    if isinstance(error, TimeoutError):
-        return f"{url}: no answer in time"
-    return f"{url}: {' '.join(str(error).split()) or type(error).__name__}"
+    again = f"{TRIES} tries; see whether the server answers, then give the same command again"
+    return UserError(f"--data {failures.said(url, error)}; {failures.advice(error) or again}")

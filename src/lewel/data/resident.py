@@ -18,18 +18,18 @@ from typing import NoReturn
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
 from lewel import config
-from lewel.data import crops, loader, tensors
+from lewel.console import Console, count_bar
+from lewel.data import crops, loader, remarks, tensors
 from lewel.data.decode import DecodeError, printable
 from lewel.data.draws import Draws, draw
 from lewel.data.executor import PILLOW, Executor
 from lewel.data.finishing import Normalise
 from lewel.data.images import Images, Pixels, fetched
 from lewel.data.loader import TrainOrder, readable, train_order
+from lewel.data.skips import skip_of
 from lewel.data.tensors import to_device
 from lewel.errors import UserError
 from lewel.shapes import Batch, Skip, View
@@ -79,11 +79,12 @@ def hold(
     _check_room(n, width, height, device, limit)
     columns = torch.zeros((n, width, 3, height), dtype=torch.uint8, device=device)
     unreadable: dict[int, Skip] = {}
-    with Progress(console=console, disable=console is None, transient=True) as progress:
+    with count_bar(console or Console(quiet=True), transient=True) as progress:
         task = progress.add_task(f"images to {device.type}", total=n)
         for first, pixels in _chunks(images, (width, height), unreadable):
             columns[first : first + len(pixels)] = torch.from_numpy(pixels).permute(0, 2, 3, 1).to(device)
             progress.update(task, advance=len(pixels))
+    remarks.tell()
     return Resident(columns, dict(sorted(unreadable.items())))  # threads found them in any order
 
 
@@ -131,7 +132,7 @@ def _chunks(
         try:
             image = here.read(index)
         except DecodeError as error:
-            unreadable[index] = Skip(printable(error.path), error.reason)
+            unreadable[index] = skip_of(error)
             return np.zeros((size[1], size[0], 3), np.uint8)
         return np.asarray(image) if image.size == size else _refuse(images, index, image.size, size)
 
@@ -142,8 +143,9 @@ def _chunks(
 
 
 def _refuse(images: Images, index: int, size: tuple[int, int], expected: tuple[int, int]) -> NoReturn:
+    this = f"{printable(images.path(index))} has {size[0]} x {size[1]} pixels"
     raise UserError(
-        f"--executor resident needs images of one size: {images.path(index)} has {size[0]} x {size[1]} pixels, "
+        f"--executor resident needs images of one size: {this}, "
         f"the first one {expected[0]} x {expected[1]}; {OTHERWISE}"
     )
 

@@ -18,8 +18,9 @@ from jaxtyping import Int64
 from PIL import Image
 
 from lewel.data import remote
+from lewel.data.classes import why_no_folders
 from lewel.data.decode import decode, printable, rgbx
-from lewel.data.names import Names
+from lewel.data.names import Names, from_os
 from lewel.errors import UserError
 
 OPEN_SHARDS = 256  # files a process keeps open; systems allow 1024 or more
@@ -51,12 +52,18 @@ class Shards:
     labels: np.ndarray | None = None
     classes: list[str] | None = None
     here: Mapping[int, bytes] = field(default_factory=dict)  # fetched before they are read
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def unlabelled(self) -> str:
+        """Why there are no labels; '' where there are some."""
+        return "" if self.labels is not None else why_no_folders(self.names, self.root)
+
     def path(self, index: int) -> str:
-        return f"{printable(self._shard(int(self.layout.shard[index])))}#{printable(self.names[index])}"
+        return f"{from_os(self._shard(int(self.layout.shard[index])))}#{self.names[index]}"
 
     def read(self, index: int) -> Image.Image:
         """Raises UserError, which names the shard, for bytes that are missing or not those that were packed."""

@@ -24,9 +24,11 @@ from typing import Any
 import torch
 
 from lewel import parallel
-from lewel.data import serving
+from lewel.data import remarks, serving
+from lewel.data.decode import printable
 from lewel.data.serving import Order, Sent, Served
 from lewel.errors import UserError
+from lewel.shapes import Skip
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +58,13 @@ def work(
     A thread receives and pins what is done before its turn. Workers and thread end with the generator. Raises
     UserError when TRIES of them fail at one order, or none can be started.
     """
-    if workers == 0:
-        yield from (views[order] for order in orders)
-        return
     with ExitStack() as opened:
-        pool = [opened.enter_context(closing(_Worker(views, timeout_s))) for _ in range(workers)]
+        opened.callback(remarks.tell)
+        if workers == 0:
+            yield from (views[order] for order in orders)
+            return
+        too_slow: dict[int, Skip] = {}
+        pool = [opened.enter_context(closing(_Worker(views, timeout_s, too_slow))) for _ in range(workers)]
         for answer in opened.enter_context(closing(_Receiver(pool, orders, device))):
             if isinstance(answer, Exception):
                 raise answer
@@ -191,10 +195,13 @@ def _pinned(answer: Any, device: torch.device) -> Any:
 
 
 class _Worker:
-    """One order at a time, by one process after the other where that must be."""
+    """One order at a time, by one process after the other where that must be.
 
-    def __init__(self, views: Served[Any], timeout_s: float) -> None:
-        self.views, self.timeout_s = views, timeout_s
+    too_slow: of all workers, the images that have ended one by its limit of CPU time: they count as unreadable.
+    """
+
+    def __init__(self, views: Served[Any], timeout_s: float, too_slow: dict[int, Skip]) -> None:
+        self.views, self.timeout_s, self.too_slow = views, timeout_s, too_slow
         self.number: int | None = None  # of the order that it has
         self.order: Order = (0, [])
         self.failures = 0  # at this order
@@ -229,7 +236,7 @@ class _Worker:
 
     def _send(self) -> None:
         self.seen, self.silent_s = self.process.progress[1], 0.0
-        self.process.send(self.order)
+        self.process.send(self.order, dict(self.too_slow))
 
     def _start(self) -> _Process:
         try:
@@ -243,8 +250,11 @@ class _Worker:
         happened, advice = self.process.failure(self.error)
         index, begun = self.process.progress
         idle = "between two batches" if begun else "at its start"
-        image = f"while reading {self.views.images.path(index)}" if index >= 0 else idle
-        self.failures += 1
+        image = f"while reading {printable(self.views.images.path(index))}" if index >= 0 else idle
+        if index >= 0 and self.process.computed_too_long():
+            self.too_slow[index] = serving.slow(self.views.images.path(index))
+        else:
+            self.failures += 1
         if self.failures == TRIES:
             last = UserError(f"{happened} {image}, the last of {TRIES} in a row; {advice}")
             last.__cause__ = self.error
@@ -262,7 +272,7 @@ class _Process:
 
     def __init__(self, views: Served[Any], timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        self.progress = multiprocessing.RawArray("q", [-1, 0])
+        self.progress = serving.shared_progress()
         self.socket, theirs = socket.socketpair()
         with theirs:
             serving.ours.add(self.socket)
@@ -274,13 +284,19 @@ class _Process:
         self.answers = self.socket.makefile("rb")
         self.end = util.Finalize(self, _end, (self.process, self.socket, self.answers), exitpriority=0)
 
-    def send(self, order: Order) -> None:
+    def send(self, order: Order, too_slow: dict[int, Skip]) -> None:
         with suppress(OSError):  # it is dead or stuck; `receive` will notice
-            self.socket.sendall(pickle.dumps(order))
+            self.socket.sendall(pickle.dumps((order, too_slow)))
 
     def receive(self) -> Any:
         """What was sent. Raises what the end of a process or, in the middle of an answer, of its progress causes."""
-        return pickle.load(self.answers)
+        answer, notes = pickle.load(self.answers)
+        remarks.add(notes)
+        return answer
+
+    def computed_too_long(self) -> bool:
+        """Whether the system has ended it for that."""
+        return hasattr(signal, "SIGXCPU") and self.process.exitcode == -signal.SIGXCPU
 
     def failure(self, error: Exception) -> tuple[str, str]:
         """What happened to it, and what a user can do."""

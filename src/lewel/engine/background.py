@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from lewel import parallel
+from lewel.errors import reason
 
 log = logging.getLogger(__name__)
 
@@ -37,4 +38,4 @@ class Background:
         """Wait, on this process alone; what went wrong, and nobody has asked for, goes to the log."""
         self._pool.shutdown(wait=True)
         if self._running is not None and (error := self._running.exception()) is not None:
-            log.warning("%s", self._told(error.strerror or str(error)) if isinstance(error, OSError) else error)
+            log.warning("%s", self._told(reason(error)) if isinstance(error, OSError) else error)

@@ -4,6 +4,7 @@
         module.safetensors       the module's state dict
         optimizer.safetensors    the optimizer's tensors, by parameter name
         rng.safetensors          the random generators of every process
+        health.safetensors       what metrics.jsonl is made from beside these; not in an evaluation's, nor in older ones
         state.json               step, loss scaler, the optimizer's other state, what the run is
         MANIFEST.json            size and sha256 of each of them, and of itself; written last
 
@@ -29,16 +30,19 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lewel import parallel
+from lewel import parallel, reading
 from lewel.engine import files
 from lewel.engine.identity import Identity, compare
 from lewel.engine.state import Packed, Training, first_not_finite, pack, running_statistics, unpack
-from lewel.errors import UserError
+from lewel.errors import UserError, reason
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
+_PARTS = ("module", "optimizer", "rng")  # as tensors
+_HEALTH = "health.safetensors"
+_FILES = frozenset({*(f"{part}.safetensors" for part in _PARTS), "state.json"})
 
 
 class DamagedError(Exception):
@@ -74,6 +78,8 @@ def _content(target: Path, step: int, packed: Packed, identity: Identity, keep: 
         raise UserError(f"{target} not written: {name} is not finite; {_last(target.parent)}; lower --lr")
     tensors = {"module": packed.module, "optimizer": packed.optimizer, "rng": packed.generators}
     made = {f"{part}.safetensors": _serialise(content) for part, content in tensors.items()}
+    if packed.health:
+        made[_HEALTH] = _serialise(packed.health)
     state = {"step": step, "identity": asdict(identity), **packed.numbers}
     return Content(target, made | {"state.json": _json(state)}, keep)
 
@@ -88,8 +94,11 @@ def write(content: Content) -> None:
         _put_all(content.target, content.files)
         _prune(content.target, content.keep)
     except OSError as error:
-        reason, room = error.strerror or str(error), "make room (or lower --keep), then the same command goes on"
-        raise UserError(f"{content.target} not written: {reason}; {_last(content.target.parent)}; {room}") from error
+        lower = " or lower --keep" if content.keep > 1 and "make room" in reason(error) else ""
+        raise UserError(
+            f"{content.target} not written ({reason(error)}{lower}); {_last(content.target.parent)}; "
+            "the same command goes on from there"
+        ) from error
 
 
 def _put_all(target: Path, parts: Mapping[str, bytes]) -> None:
@@ -170,11 +179,14 @@ def latest(run: Path) -> Path | None:
     """
     found, problem = None, ""
     if parallel.is_main():
-        found, damages = newest_whole(run)
+        try:
+            found, damages = newest_whole(run)
+        except UserError as error:
+            damages, problem = [], str(error)
         for damage in damages:
             log.warning("%s; %s", damage, f"going on from {found.name}" if found else "there is none before it")
         if damages and not found:
-            problem = f"{damages[0]}; no checkpoint of {run} can be used: restore one, or choose another --run"
+            problem = f"{damages[0]}; no checkpoint of {run} can be used: restore one, or choose another --out"
     parallel.raise_together(problem)
     if parallel.world() == 1:
         return found
@@ -183,7 +195,10 @@ def latest(run: Path) -> Path | None:
 
 
 def newest_whole(run: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that verifies, or None; and what is wrong with each newer one."""
+    """The newest checkpoint that verifies, or None; and what is wrong with each newer one.
+
+    Raises UserError for one that a newer lewel wrote: to go on from an older one would leave its training behind.
+    """
     damages = []
     for path in reversed(_steps(run / "checkpoints")):
         try:
@@ -195,15 +210,21 @@ def newest_whole(run: Path) -> tuple[Path | None, list[str]]:
 
 
 def verify(checkpoint: Path) -> None:
-    """Compare every file with the manifest. Raises DamagedError, with the file's name."""
+    """Compare every file with the manifest.
+
+    Raises DamagedError, with the file's name; UserError for a format of a newer lewel.
+    """
     entries = _read_manifest(checkpoint)
     for name, entry in entries.items():
         path = checkpoint / name
         try:
+            reading.check_regular(path)
             size = path.stat().st_size
             same = size == entry["bytes"] and files.sha256(path) == entry["sha256"]
         except OSError as error:
             raise DamagedError(f"{path} cannot be read: {error.strerror}") from error
+        except (KeyError, TypeError) as error:
+            raise DamagedError(f"{checkpoint / MANIFEST} is damaged: it does not say what {name} is") from error
         if not same:
             what = "damaged: its sha256 differs" if size == entry["bytes"] else f"{size} bytes, not {entry['bytes']}"
             raise DamagedError(f"{path} is {what}")
@@ -212,7 +233,7 @@ def verify(checkpoint: Path) -> None:
 def _read_manifest(checkpoint: Path) -> dict[str, dict[str, Any]]:
     path = checkpoint / MANIFEST
     try:
-        data = path.read_bytes()
+        data = reading.read_bytes(path)
         content = json.loads(data)
         own = content.pop("sha256")
         whole = digest(_json(content)).hexdigest() == own and _json(content | {"sha256": own}) == data
@@ -220,25 +241,49 @@ def _read_manifest(checkpoint: Path) -> dict[str, dict[str, Any]]:
         raise DamagedError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged: it is not what was written") from error
-    if not whole or content["name"] != checkpoint.name:
+    if not whole or content.get("name") != checkpoint.name:
         raise DamagedError(f"{path} is damaged: it is not what was written for {checkpoint.name}")
-    return content["files"]
+    reading.check_format(path, content.get("format"), FORMAT)
+    entries = content.get("files")
+    if absent := _FILES - (entries.keys() if isinstance(entries, dict) else set()):
+        raise DamagedError(f"{path} is damaged: it names no {', '.join(sorted(absent))}")
+    return entries
 
 
 def load(
-    checkpoint: Path, training: Training, identity: Identity, extend: bool = False, change_processes: bool = False
+    checkpoint: Path,
+    training: Training,
+    identity: Identity,
+    extend: bool = False,
+    change_processes: bool = False,
+    change_images: bool = False,
 ) -> int:
     """Restore the training and this process's random generators; returns the steps done.
 
-    extend, change_processes: allow more epochs, another number of processes; a warning says what that changes.
-    Raises UserError when the checkpoint is of another recipe, shape, number of epochs or of processes.
+    extend, change_processes, change_images: allow more epochs, another number of processes, images with other contents;
+    a warning says what that changes.
+    Raises UserError when the checkpoint is of another recipe, shape, number of epochs or of processes, or images.
     """
-    numbers = json.loads((checkpoint / "state.json").read_bytes())
-    for sentence in compare(Identity(**numbers["identity"]), identity, extend, change_processes):
+    numbers = read_state(checkpoint)
+    for sentence in compare(Identity(**numbers["identity"]), identity, extend, change_processes, change_images):
         if parallel.is_main():
             log.warning("%s", sentence)
-    module, optimizer, generators = (
-        safetensors.torch.load_file(checkpoint / f"{part}.safetensors") for part in ("module", "optimizer", "rng")
-    )
-    unpack(Packed(module, optimizer, generators, numbers), training, str(checkpoint))
+    module, optimizer, generators = (safetensors.torch.load_file(checkpoint / f"{part}.safetensors") for part in _PARTS)
+    health = safetensors.torch.load_file(checkpoint / _HEALTH) if (checkpoint / _HEALTH).exists() else {}
+    unpack(Packed(module, optimizer, generators, numbers, health), training, str(checkpoint))
     return numbers["step"]
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """The checkpoint's state.json. Raises UserError when it lacks what a state has."""
+    path = checkpoint / "state.json"
+    found = reading.read_json(path, "give another --out")
+    identity = found.get("identity")
+    whole = (
+        isinstance(identity, dict)
+        and isinstance(identity.get("recipe"), dict)
+        and all(isinstance(identity.get(name), int) for name in ("epochs", "processes"))
+    )
+    if not whole or not {"optimizer", "scaler"} <= found.keys() or not isinstance(found.get("step"), int):
+        raise UserError(f"{path} is not the state of a run as this lewel knows it; give another --out")
+    return found

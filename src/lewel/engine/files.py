@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from lewel import reading
+from lewel.errors import UserError, reason
 
 
 def write_synced(path: Path, data: bytes) -> str:
@@ -35,6 +39,45 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+_HALF = re.compile(r"\.(.+\.)?\d+\.tmp")
+
+
+def clean(directory: Path) -> None:
+    """Delete what killed processes left half-written in the directory, which must be this process's alone."""
+    for path in directory.glob(".*.tmp"):
+        if _HALF.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raises UserError where no file of this name can be made: before the work that it is for. Leaves nothing."""
+    if path.is_dir():
+        raise UserError(f"--out {path} is a folder; give a name for a file")
+    _try(path.with_name(f".{path.name}.{os.getpid()}.tmp"), path)
+
+
+def check_folder(path: Path) -> None:
+    """The same of a folder that is there or will be made."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    _try(there / f".{os.getpid()}.tmp", path)
+
+
+def _try(probe: Path, out: Path) -> None:
+    try:
+        open(probe, "xb").close()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written ({reason(error)}); give another --out") from error
+
+
+def deliver(path: Path, data: bytes) -> None:
+    """`replace`, of what the user asked for with --out. Raises UserError."""
+    try:
+        replace(path, data)
+    except OSError as error:
+        raise UserError(f"--out {path} not written ({reason(error)}); give another --out") from error
 
 
 def sync_directory(path: Path) -> None:
@@ -74,6 +117,6 @@ def locked(path: Path) -> Iterator[bool]:
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file, read in pieces."""
-    with open(path, "rb") as file:
+    """The digest of a regular file, read in pieces. Raises OSError for any other."""
+    with reading.open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -80,11 +80,26 @@ def rankme(features: Float[Tensor, "b c"]) -> Float[Tensor, ""]:
 
 
 class Health:
-    """Collects at every step, without waiting for the device; measures when asked."""
+    """Collects at every step, without waiting for the device; measures when asked.
+
+    rejected: steps since the last row that was recorded. Checkpoints keep the state: a run that goes on records the
+    rows of an unbroken one.
+    """
 
     def __init__(self, window: int = WINDOW) -> None:
         self.window = window
+        self.rejected = 0
         self._pooled: list[Tensor] = []
+
+    def state(self) -> dict[str, Tensor]:
+        """Empty where nothing was observed."""
+        pooled = {"pooled": torch.cat(self._pooled)[-self.window :]} if self._pooled else {}
+        return pooled | ({"rejected": torch.tensor(self.rejected)} if pooled or self.rejected else {})
+
+    def load_state(self, state: Mapping[str, Tensor], device: torch.device) -> None:
+        """Go on from a state; an empty one, which older checkpoints have, is that of a new run."""
+        self._pooled = [state["pooled"].to(device)] if "pooled" in state else []
+        self.rejected = int(state["rejected"]) if "rejected" in state else 0
 
     def observe(self, out: Mapping[str, Any]) -> None:
         """Keep the pooled features of an `out`; they stay on the device."""
@@ -145,9 +160,9 @@ def verdict(history: Sequence[Mapping[str, Any]], warmup_steps: int = 0, bn_imag
     return Verdict("healthy", "")
 
 
-def _finite(value: float | None) -> bool:
-    """The record has null for what was not finite."""
-    return value is not None and math.isfinite(value)
+def _finite(value: object) -> TypeGuard[float]:
+    """The record has null for what was not finite; a row from a file may hold anything."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _low_terms(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -163,7 +178,7 @@ def _rank_lost(history: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _rank_low(rows: Sequence[Mapping[str, Any]]) -> bool:
-    known = [row for row in rows if _finite(row.get("rankme")) and row.get("rankme_limit")]
+    known = [row for row in rows if _finite(row.get("rankme")) and _finite(row.get("rankme_limit"))]
     return len(known) == LASTING and all(row["rankme"] < LOW_RANK * row["rankme_limit"] for row in known)
 
 
@@ -176,6 +191,6 @@ def _cause(history: Sequence[Mapping[str, Any]], bn_images: int | None) -> str:
     if bn_images is not None and bn_images < FEW_IMAGES:
         few = f"likely cause: batch norm statistics over {bn_images} images"
         return f"{few}; raise --batch-size, or use SyncBN (--bn-groups 1)"
-    if distance is not None and distance < 1e-3:
+    if _finite(distance) and distance < 1e-3:
         return "likely cause: the target follows too closely; raise the target's momentum (--momentum)"
     return "likely cause: the learning rate is too high; lower --lr"

@@ -144,7 +144,7 @@ def train(
             for callback in callbacks:
                 callback(told)
             if stopping and not done:
-                raise Interrupted(step + 1, total_steps)
+                raise Interrupted(step + 1, total_steps, stop.by if stop is not None else "")
 
 
 def _next(source: Iterator[Any], step: int, total_steps: int) -> Any:
@@ -258,10 +258,8 @@ class _Worker:
         if parallel.is_main():
             log.warning("step %d rejected: the %s is not finite, and nothing was changed. %s", step + 1, what, cause)
         if in_a_row >= MAX_REJECTED:
-            raise DivergenceError(
-                f"stopped at step {step + 1}: the {what} was not finite {in_a_row} times in a row, the weights are "
-                f"those of step {step + 1 - in_a_row}. {cause}"
-            )
+            text = f"stopped at step {step + 1}: the {what} was not finite {in_a_row} times in a row, the weights are "
+            raise parallel.everywhere(DivergenceError(f"{text}those of step {step + 1 - in_a_row}. {cause}"))
 
     def _cause(self, batch: Any, lr: float, result: _Result) -> str:
         finite: list[Tensor] = []

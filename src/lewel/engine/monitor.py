@@ -23,33 +23,36 @@ log = logging.getLogger(__name__)
 class Monitor:
     """Every `every` steps, at the first and at the last one, a row goes to the record and the progress.
 
-    warmup_steps, bn_images: see `health.verdict`.
+    The first and the last step of a start go to the progress too, and not to the record: it has the rows of an unbroken
+    run. health: the run's, which its checkpoints keep.   warmup_steps, bn_images: see `health.verdict`.
     """
 
     module: nn.Module
     record: Record
     progress: Progress
+    health: Health
     every: int = 50
     warmup_steps: int = 0
     bn_images: int | None = None
     verdict: Verdict = field(default=Verdict("warming up", ""), init=False)
 
     def __post_init__(self) -> None:
-        self.health = Health()
-        self._images, self._total_s, self._data_s, self._rejected, self._first = 0, 0.0, 0.0, 0, True
+        self._images, self._total_s, self._data_s, self._first = 0, 0.0, 0.0, True
 
     def __call__(self, step: Step) -> None:
         self._images += step.images
         self._total_s += step.total_s
         self._data_s += step.data_s
-        self._rejected += not step.accepted
+        self.health.rejected += not step.accepted
         if step.accepted and step.outs:
             self.health.observe(step.outs[-1])
         self.progress.advance(step.number)
-        if step.number % self.every == 0 or step.last or self._first:
-            self._log(step)
+        is_row = step.number % self.every == 0 or step.number in (1, step.total_steps)
+        if is_row or step.last or self._first:
+            self._log(step, is_row)
+        self._first = False
 
-    def _log(self, step: Step) -> None:
+    def _log(self, step: Step, is_row: bool) -> None:
         loss = parallel.all_reduce_(torch.tensor(float(step.loss)), "mean").item()
         if parallel.is_main():
             row = {"step": step.number, "loss": loss, "lr": step.lr, "gradient_norm": float(step.gradient_norm)}
@@ -57,9 +60,11 @@ class Monitor:
             steps = [old for old in self.record.rows if "loss" in old]  # evaluations have rows of their own
             self._judge([*steps, row])
             row["verdict"] = self.verdict.word
-            self.record.write(row)
+            if is_row:
+                self.record.write(row)
             self.progress.show(row, final=step.last)
-        self._images, self._total_s, self._data_s, self._rejected, self._first = 0, 0.0, 0.0, 0, False
+        if is_row:
+            self._images, self._total_s, self._data_s, self.health.rejected = 0, 0.0, 0.0, 0
 
     def _times(self, step: Step) -> dict[str, Any]:
         """Means since the last row; the rejected steps are counted."""
@@ -69,7 +74,7 @@ class Monitor:
             "images_per_s": self._images / seconds,
             "data_wait": self._data_s / seconds,
             "left_s": (step.total_steps - step.number) * seconds / max(since, 1),
-            "rejected": self._rejected,
+            "rejected": self.health.rejected,
         }
 
     def _judge(self, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -6,11 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as Bar
-
 from lewel import parallel
+from lewel.console import Bar, Console, count_bar
 
 PLAIN_EVERY_S = 30.0
 
@@ -29,8 +26,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if parallel.is_main() and self.console.is_terminal:
-            columns = (MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"))
-            self._bar = Bar(*columns, console=self.console)
+            self._bar = count_bar(self.console)
             self._task = self._bar.add_task("", total=self.total, completed=self.start)
             self._bar.start()
         return self
@@ -39,6 +35,16 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def begin(self) -> None:
+        """Say that the first step is under way, which may take minutes: of a large batch on a CPU, or to compile."""
+        if not parallel.is_main():
+            return
+        text = f"step {self.start + 1} is under way"
+        if self._bar is not None:
+            self._bar.update(self._task, description=text)
+        else:
+            self.console.print(f"{self.unit} {self.start}/{self.total}  {text}")
 
     def advance(self, step: int) -> None:
         """Move the bar."""
@@ -54,9 +60,7 @@ class Progress:
             self._bar.update(self._task, completed=row["step"], description=self.text)
         elif final or time.monotonic() - self._said >= PLAIN_EVERY_S:
             self._said = time.monotonic()
-            self.console.print(
-                f"{self.unit} {row['step']}/{self.total}  {self.text}", highlight=False, soft_wrap=True, markup=False
-            )
+            self.console.print(f"{self.unit} {row['step']}/{self.total}  {self.text}")
 
 
 def summary(row: Mapping[str, Any]) -> str:

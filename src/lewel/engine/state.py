@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,29 +11,35 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lewel import parallel
+from lewel.engine.health import Health
 from lewel.errors import UserError
 
 
 @dataclass
 class Training:
-    """The module (weights, target, queue), the optimizer's buffers, the loss scaler; torch's generators are global."""
+    """The module (weights, target, queue), the optimizer's buffers, the loss scaler; torch's generators are global.
+
+    health: what the run's record is made from beside them; empty where nothing is observed.
+    """
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    health: Health = field(default_factory=Health)
 
 
 @dataclass
 class Packed:
     """A training's state. `optimizer` has "NAME:KEY" for the tensor KEY of parameter NAME, `numbers` what is no tensor.
 
-    generators: states of torch's random generators, one row a process.
+    generators: states of torch's random generators, one row a process.   health: process 0's, which keeps the record.
     """
 
     module: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     generators: dict[str, Tensor]
     numbers: dict[str, Any]
+    health: dict[str, Tensor] = field(default_factory=dict)
 
 
 def pack(training: Training) -> Packed:
@@ -47,7 +53,7 @@ def pack(training: Training) -> Packed:
             else:
                 numbers.setdefault(name, {})[key] = value
     rest = {"optimizer": numbers, "scaler": training.scaler.state_dict()}
-    return Packed(training.module.state_dict(), tensors, _gather_generators(), rest)
+    return Packed(training.module.state_dict(), tensors, _gather_generators(), rest, training.health.state())
 
 
 def unpack(packed: Packed, training: Training, source: str) -> None:
@@ -59,6 +65,7 @@ def unpack(packed: Packed, training: Training, source: str) -> None:
     _check_shapes(source, packed.module, training.module.state_dict())
     training.module.load_state_dict(packed.module)
     _unpack_optimizer(packed, training, source)
+    training.health.load_state(packed.health, _device(training.module))
     if packed.numbers["scaler"] and training.scaler.is_enabled():
         training.scaler.load_state_dict(packed.numbers["scaler"])
     if len(packed.generators["cpu"]) == parallel.world():
@@ -81,6 +88,10 @@ def running_statistics(module: nn.Module) -> list[Tensor]:
     return [buffer for norm in norms for buffer in norm.buffers(recurse=False)]
 
 
+def _device(module: nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
 def _optimized(training: Training) -> Iterator[tuple[str, Tensor]]:
     """The optimizer's parameters with their names in the module."""
     held = {id(p) for group in training.optimizer.param_groups for p in group["params"]}
@@ -93,7 +104,7 @@ def _unpack_optimizer(packed: Packed, training: Training, source: str) -> None:
     unknown = {name for name, _, _ in tensors} - set(parameters)
     if unknown:
         raise UserError(
-            f"{source} holds optimizer state for {sorted(unknown)[0]}, which is not trained here; use another --run"
+            f"{source} holds optimizer state for {sorted(unknown)[0]}, which is not trained here; use another --out"
         )
     optimizer.state.clear()
     for name, key, saved in tensors:
@@ -114,7 +125,7 @@ def _check_shapes(source: str, saved: Mapping[str, Tensor], here: Mapping[str, T
         shown = "; ".join(f"{name} {shape(saved, name)}, here {shape(here, name)}" for name in differing[:3])
         raise UserError(
             f"{source} is of another shape: {len(differing)} tensors differ ({shown}); "
-            "give the flags that the run was started with, or another --run"
+            "give the flags that the run was started with, or another --out"
         )
 
 

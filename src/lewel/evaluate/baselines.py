@@ -18,10 +18,10 @@ def baselines(result: Result, directory: Path) -> list[Baseline]:
 
 
 def _of_classes(result: Result, directory: Path) -> list[Baseline]:
-    counts = confusion.matrix(result, directory)
+    counts = confusion.counts(result, directory)
     if counts is None:
         return []
-    images = np.sort(counts.sum(axis=1))[::-1]
+    images = np.sort(counts.of_classes())[::-1]
     chance = 100 / len(images)
     found = [(f"chance, {len(images):,} classes", _top(chance, min(100.0, 5 * chance), chance))]
     if images[0] > images[-1]:

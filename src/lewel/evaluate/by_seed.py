@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from lewel.config import Evaluation
+from lewel.console import Console
 from lewel.errors import UserError
 from lewel.evaluate import labelled, subset
 from lewel.evaluate.parts import Divided, Labelled
@@ -21,6 +20,8 @@ def open_labelled(options: Evaluation, protocol: Protocol, console: Console) -> 
         return labelled.open_divided(options.data, options.split, options.group_by, options.val_share, seed)
 
     data, parts = opened(options.seed), dict[int, Divided[Labelled]]()
+    for note in data.notes:
+        console.print(note)
     _check_targets(protocol, data)
     for seed in range(options.seed, options.seed + options.seeds):
         if options.split == "auto" and seed != options.seed:
@@ -37,7 +38,7 @@ def _part(options: Evaluation, protocol: Protocol, data: Divided[Labelled], seed
     train, listed = data.train, options.subset
     chosen = subset.by_share(train, task.fraction, seed) if listed is None else subset.by_list(train, listed)
     subset.check_share(chosen.images, train, task.fraction)
-    return Divided(chosen.images, data.val, {**data.facts, "subset": chosen.facts})
+    return Divided(chosen.images, data.val, {**data.facts, "subset": chosen.facts}, data.notes)
 
 
 def _check_targets(protocol: Protocol, data: Divided[Labelled]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from lewel.errors import UserError, nearest
-from lewel.evaluate.dense.tasks import Detection, Iterations, Landmarks, Norm, Segmentation
+from lewel.evaluate.dense.tasks import Detection, DilatedConvs, Iterations, Landmarks, Norm, Segmentation
 from lewel.evaluate.protocols import PROTOCOLS, Protocol, Task
 from lewel.evaluate.tasks import Finetune, Linear
 
@@ -34,6 +34,7 @@ class Changes:
     regions: int | None = None  # of a training image, for detection; 512 are costly, proposals of tests follow
     evaluations: int | None = None  # of dense tasks, evenly over the training; the last is the result
     norm: Norm | None = None  # of dense tasks; frozen or group, for batches that are too small for batch norm
+    dilated_convs: DilatedConvs | None = None  # of segmentation; first of each block, as mmsegmentation on ResNet-18
 
 
 def get_protocol(name: str, changes: Changes = Changes()) -> Protocol:

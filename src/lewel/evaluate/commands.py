@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
-
 from lewel.config import Evaluation
+from lewel.console import Console, Table
 from lewel.evaluate.changes import Changes
 from lewel.evaluate.protocols import PROTOCOLS
 
@@ -15,7 +13,7 @@ def list_tasks() -> None:
     table = Table("task", "what", "numbers from", box=None, pad_edge=False)
     for name, protocol in PROTOCOLS.items():
         table.add_row(name, protocol.note, protocol.source)
-    Console().print(table, highlight=False)
+    Console().print(table)
 
 
 def evaluate(task: str, options: Evaluation, changes: Changes) -> None:

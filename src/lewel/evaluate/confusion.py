@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,10 +16,12 @@ from matplotlib.figure import Figure
 from lewel.engine import files
 from lewel.evaluate import predictions
 from lewel.evaluate.results import Result
+from lewel.terminal import printable
 from lewel.visualize import style
-from lewel.visualize.text import printable, shortened
+from lewel.visualize.text import shortened
 
 NAME = "confusion.png"
+MOST_CLASSES = 1000  # in the picture
 MOST_NAMES = 60  # classes with their names beside the matrix
 MOST_NUMBERS = 12  # classes with the numbers in the cells
 LONGEST_NAME = 22  # characters
@@ -38,48 +40,67 @@ class Confusion(NamedTuple):
     share: float
 
 
-def matrix(result: Result, directory: Path) -> Int[np.ndarray, "n n"] | None:
-    """The counts of all seeds together, by their predictions in `directory`; None for a task without classes.
+class Counts(NamedTuple):
+    """Of the pairs of classes that occur how often, by true class: their square does not fit into memory for many."""
+
+    true: Int64[np.ndarray, " pairs"]
+    predicted: Int64[np.ndarray, " pairs"]
+    images: Int64[np.ndarray, " pairs"]
+    classes: int
+
+    @classmethod
+    def of(cls, labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], classes: int) -> Counts:
+        pairs, images = np.unique(labels.astype(np.int64) * classes + predicted, return_counts=True)
+        return cls(*np.divmod(pairs, classes), images.astype(np.int64), classes)
+
+    def of_classes(self) -> Int64[np.ndarray, " classes"]:
+        """Images of each true class."""
+        return np.bincount(self.true, self.images, self.classes).astype(np.int64)
+
+    def matrix(self) -> Int64[np.ndarray, "classes classes"]:
+        found = np.zeros((self.classes, self.classes), np.int64)
+        found[self.true, self.predicted] = self.images
+        return found
+
+
+def counts(result: Result, directory: Path) -> Counts | None:
+    """Of all seeds together, by their predictions in `directory`; None for a task without classes.
 
     None too where a seed has no such file.
     """
     if "per_class" not in result.metrics:
         return None
-    classes = len(result.metrics["per_class"])
-    counts = np.zeros((classes, classes), np.int64)
-    for run in result.runs:
-        found = predictions.read(directory, run.seed)
-        if found is None:
-            return None
-        np.add.at(counts, (found["labels"], found["predicted"]), 1)
-    return counts
+    each = [predictions.read(directory, run.seed) for run in result.runs]
+    found = [arrays for arrays in each if arrays is not None]
+    if len(found) < len(each):
+        return None
+    labels, predicted = (np.concatenate([arrays[name] for arrays in found]) for name in ("labels", "predicted"))
+    return Counts.of(labels, predicted, len(result.metrics["per_class"]))
 
 
-def most_frequent(
-    counts: Int[np.ndarray, "n n"], names: Sequence[str], seeds: int = 1, most: int = 10
-) -> list[Confusion]:
-    """The largest entries off the diagonal, those of the same size in the order of the classes.
+def most_frequent(counts: Counts, names: Sequence[str], seeds: int = 1, most: int = 10) -> list[Confusion]:
+    """The most frequent mistakes, those of the same number in the order of the classes.
 
     counts: of so many seeds together.
     """
-    images, wrong = counts.sum(axis=1), counts.copy()
-    np.fill_diagonal(wrong, 0)
+    images, wrong = counts.of_classes(), np.flatnonzero(counts.true != counts.predicted)
     found = []
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:most].tolist():
-        true, predicted = divmod(int(place), len(wrong))
-        if (mistaken := int(wrong[true, predicted])) > 0:
-            share = 100 * mistaken / int(images[true])
-            found.append(Confusion(names[true], names[predicted], mistaken / seeds, share))
+    for place in wrong[np.argsort(-counts.images[wrong], kind="stable")[:most]].tolist():
+        true, predicted, mistaken = (int(each[place]) for each in counts[:3])
+        found.append(Confusion(names[true], names[predicted], mistaken / seeds, 100 * mistaken / int(images[true])))
     return found
 
 
-def write(directory: Path, result: Result, counts: Int[np.ndarray, "n n"], names: Sequence[str]) -> Path:
-    """confusion.png."""
+def write(directory: Path, result: Result, counts: Counts, names: Sequence[str]) -> Path | None:
+    """confusion.png; None where there are more than `MOST_CLASSES`."""
     path = directory / NAME
+    if len(names) > MOST_CLASSES:
+        return None
     title = f"{result.label}, {result.protocol['name']}"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the page lists the names in the reader's own fonts
-        files.replace(path, style.png(figure(counts, [printable(name) for name in names], printable(title))))
+        drawn = figure(counts.matrix(), [printable(name) for name in names], printable(title))
+        files.replace(path, style.png(drawn))
     return path
 
 

@@ -35,11 +35,16 @@ LINEAR_WORK, LINEAR_KEYS = 4e9, 10_000
 
 
 class Measured(NamedTuple):
-    """The result of an evaluation: its name, top-1 in per cent, and in words what it was measured with."""
+    """The result of an evaluation: its name, each image of val, and in words what it was measured with."""
 
     name: str
-    top1: float
+    outcome: Outcome
     how: str
+
+    @property
+    def top1(self) -> float:
+        """In per cent."""
+        return self.outcome.top(1)
 
 
 class _Rows(NamedTuple):
@@ -47,10 +52,8 @@ class _Rows(NamedTuple):
     key_labels: Int[Tensor, " keys"]
     queries: Float[Tensor, "queries c"]
     query_labels: Int[Tensor, " queries"]
+    query_images: Int[Tensor, " queries"]
     classes: int
-
-    def top1(self, scores: Float[Tensor, "queries classes"]) -> float:
-        return Outcome.of(scores, self.query_labels, torch.arange(len(scores))).top(1)
 
 
 def asked(text: str | None) -> tuple[str, ...]:
@@ -87,27 +90,27 @@ def measure(
     Classes are matched by name. Raises UserError for a class without keys, and as the evaluations do.
     """
     classes, features = keys.classes or [], Pooled(encoder)
-    (key_rows, key_labels), (rows, labels) = (
-        labelled_features(features, images, data, precision, workers, skipped)
-        for images in (keys, relabelled(queries, classes))
+    (key_rows, key_labels, _), (rows, labels, images) = (
+        labelled_features(features, part, data, precision, workers, skipped)
+        for part in (keys, relabelled(queries, classes))
     )
-    found = _Rows(key_rows, key_labels, rows, labels, len(classes))
+    found = _Rows(key_rows, key_labels, rows, labels, images, len(classes))
     return [{"knn": _knn, "linear-fast": _linear_fast}[name](found) for name in names]
 
 
 def _knn(rows: _Rows) -> Measured:
     task = get_protocol(KNN).task_as(Knn)
-    scores = knn.votes(rows.keys, rows.key_labels, rows.queries, rows.classes, task.k, task.temperature)
-    told = f"k = {task.k}, T = {task.temperature:g}, {_counts(len(rows.keys), rows)}"
-    return Measured("knn", rows.top1(scores), told)
+    votes = knn.votes(rows.keys, rows.key_labels, rows.queries, task.k, task.temperature)
+    outcome = knn.classified(votes, rows.query_labels, rows.query_images, rows.classes)
+    return Measured("knn", outcome, f"k = {task.k}, T = {task.temperature:g}, {_counts(len(rows.keys), rows)}")
 
 
 def _linear_fast(rows: _Rows) -> Measured:
     most = max(LINEAR_KEYS, int(LINEAR_WORK / (rows.keys.shape[1] * rows.classes)))
     taken = torch.linspace(0, len(rows.keys) - 1, min(most, len(rows.keys))).round().long().to(rows.keys.device)
     head = linear_fast.fit(rows.keys[taken], rows.key_labels[taken], rows.classes)
-    told = f"decay {head.decay:.2g}, {_counts(len(taken), rows)}"
-    return Measured("linear-fast", rows.top1(head.logits(rows.queries)), told)
+    outcome = Outcome.in_parts(head.logits, rows.queries, rows.query_labels, rows.query_images, rows.classes)
+    return Measured("linear-fast", outcome, f"decay {head.decay:.2g}, {_counts(len(taken), rows)}")
 
 
 def _counts(keys: int, rows: _Rows) -> str:

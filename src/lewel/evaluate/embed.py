@@ -5,6 +5,9 @@
     labels      n names of classes; missing where the images have none
     metadata    JSON: weights with their digest, data, size, precision, versions, unreadable images
 
+Names are kept byte for byte: bytes that are not UTF-8 are lone surrogates, as in Python's own names of files, so that
+`open(path)` finds the file. A column of .parquet that has such a name is of bytes, for `os.fsdecode`.
+
 In .npz these are four arrays, and none is pickled: `numpy.load(FILE)` reads them as it is. In .parquet the first three
 are columns, and the metadata stand in the schema's under the key "lewel".
 """
@@ -22,15 +25,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.console import Console
 
 from lewel.config import Extraction
+from lewel.console import Console
+from lewel.data import remarks
 from lewel.data.images import Source, is_divided, open_images
+from lewel.data.names import as_bytes, is_utf8
+from lewel.data.skips import first_skips
 from lewel.engine import files
-from lewel.errors import UserError
+from lewel.errors import UserError, reason
 from lewel.evaluate import features
 from lewel.evaluate.subject import open_subject
 from lewel.shapes import Skip
+from lewel.terminal import say
 from lewel.version import __version__
 
 Split = Literal["train", "val", "all"]
@@ -50,13 +57,16 @@ class Table:
 
 def embed(options: Extraction, out: Path, split: Split) -> None:
     """Extract and write; says what was written. On a UserError nothing is."""
+    remarks.forget()
     write = _writer(out)
     console = Console(stderr=True)
     precision, workers = features.means(options)
     parts = _parts(options.data, split)
+    for note in dict.fromkeys(note for images in parts for note in images.notes):
+        console.print(note)
     subject = open_subject(options.weights)
     for note in subject.notes:
-        console.print(f"{options.weights}: {note}", highlight=False, markup=False)
+        console.print(f"{options.weights}: {note}")
     data = subject.data(options.image_size)
     network = subject.features.to(precision.device)
     kept, skipped = features.Kept(sum(map(len, parts)), torch.device("cpu")), list[Skip]()
@@ -78,8 +88,8 @@ def embed(options: Extraction, out: Path, split: Split) -> None:
     }
     names = _classes(parts, indices)
     _replace(out, write, Table(found, _paths(parts, indices), names, metadata))
-    unread = f", {len(skipped)} unreadable images left out" if skipped else ""
-    print(f"wrote {out}: {found.shape[0]} x {found.shape[1]} features{'' if names else ', no labels'}{unread}")
+    unread = f", {len(skipped)} unreadable images left out ({first_skips(skipped)})" if skipped else ""
+    say(f"wrote {out}: {found.shape[0]} x {found.shape[1]} features{'' if names else ', no labels'}{unread}")
 
 
 def _parts(data: str, split: Split) -> list[Source]:
@@ -111,13 +121,12 @@ def _writer(out: Path) -> Callable[[Path, Table], None]:
         raise UserError(f"--out {out}: a name that ends in .npz or .parquet is needed")
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: the folder {out.parent} does not exist")
-    if out.is_dir():
-        raise UserError(f"--out {out} is a folder; give a name for a file")
     if out.suffix.lower() == ".parquet":
         try:
             import pyarrow  # noqa: F401
         except ImportError as error:
             raise UserError(f"--out {out}: pip install 'lewel[parquet]' brings pyarrow; or give FILE.npz") from error
+    files.check_writable(out)
     return writers[out.suffix.lower()]
 
 
@@ -128,7 +137,7 @@ def _replace(out: Path, write: Callable[[Path, Table], None], table: Table) -> N
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
     except OSError as error:
-        raise UserError(f"--out {out} not written: {error.strerror or error}; make room, or give another") from error
+        raise UserError(f"--out {out} not written ({reason(error)}); give another") from error
 
 
 def write_npz(path: Path, table: Table) -> None:
@@ -146,13 +155,16 @@ def write_parquet(path: Path, table: Table) -> None:
     from pyarrow import parquet
 
     width = table.features.shape[1]
-    columns = [("features", pyarrow.list_(pyarrow.float32(), width)), ("paths", pyarrow.string())]
-    columns += [("labels", pyarrow.string())] if table.labels is not None else []
+    texts = {"paths": table.paths} | ({"labels": table.labels} if table.labels is not None else {})
+    kinds = {
+        name: pyarrow.string() if all(map(is_utf8, values)) else pyarrow.binary() for name, values in texts.items()
+    }
+    columns = [("features", pyarrow.list_(pyarrow.float32(), width)), *kinds.items()]
     schema = pyarrow.schema(columns, {KEY: json.dumps(table.metadata)})
     with parquet.ParquetWriter(path, schema) as writer:
         for first in range(0, len(table.paths), ROWS):
             some = slice(first, first + ROWS)
             values = pyarrow.array(table.features[some].reshape(-1))
-            found = [pyarrow.FixedSizeListArray.from_arrays(values, width), pyarrow.array(table.paths[some])]
-            found += [pyarrow.array(table.labels[some])] if table.labels is not None else []
+            found = [pyarrow.FixedSizeListArray.from_arrays(values, width)]
+            found += [pyarrow.array(map(as_bytes, texts[name][some]), kind) for name, kind in kinds.items()]
             writer.write_table(pyarrow.table(found, schema=schema))

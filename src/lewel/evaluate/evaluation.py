@@ -11,7 +11,6 @@ What is done is not done again: the same command on the same --out goes on where
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,16 +19,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
-from lewel import parallel
+from lewel import parallel, reading
 from lewel.config import Evaluation
+from lewel.console import Console
+from lewel.data import remarks as image_remarks
 from lewel.data.workers import default_workers
 from lewel.engine import files, precision
 from lewel.engine.loop import place as on_device
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
 from lewel.evaluate import (
+    comparison,
+    leakage,
     lr_search,
     page,
     predictions,
@@ -39,6 +40,7 @@ from lewel.evaluate import (
 )
 from lewel.evaluate.cache import FeatureCache
 from lewel.evaluate.changes import Changes, at_size, get_protocol
+from lewel.evaluate.dense.opening import warn
 from lewel.evaluate.job import Job
 from lewel.evaluate.kinds import KINDS
 from lewel.evaluate.parts import Divided
@@ -64,6 +66,7 @@ def evaluate(name: str, options: Evaluation, changes: Changes, console: Console 
 
     Raises UserError for what does not fit, before anything is written; Interrupted when asked to stop.
     """
+    image_remarks.forget()
     protocol = get_protocol(name, changes)
     _check(options, protocol)
     on = precision.device(options.device)
@@ -71,15 +74,24 @@ def evaluate(name: str, options: Evaluation, changes: Changes, console: Console 
     console = console or Console(stderr=True)
     parts = KINDS[type(protocol.task)].open(options, protocol, console)
     workers = default_workers(on) if options.workers is None else options.workers
-    shared = _Shared(parts, how, workers, console, options.lr_search)
     out = Path(options.out)
     entries = _entries(options, protocol, changes.image_size, out)
+    parts = leakage.marked(parts, console)
+    if training.facts(protocol.task, images=1):  # hours later its table says so too
+        warn(leakage.sentences(each.facts for each in parts.values()), console)
+    shared = _Shared(parts, how, workers, console, options.lr_search)
     for entry in entries:
         shared.check(entry)
     _check_weights(out, entries)
     with ExitStack() as opened:
         _take(out, opened)
+        for directory in {out, *(entry.directory for entry in entries)}:
+            files.clean(directory)
+        for account in (entry.subject.account for entry in entries):
+            if account.loaded:
+                console.print(account.counts())
         found = [shared.result(entry) for entry in entries]
+        found = comparison.compared(found, [_scores(*each) for each in zip(entries, found, strict=True)])
         written = [results.write(entry.directory, each) for entry, each in zip(entries, found, strict=True)]
         written += [*tables.write(out, found), *page.write(out, found)]
     return Evaluated(found, written)
@@ -161,7 +173,7 @@ class _Shared:
     def result(self, entry: _Entry) -> Result:
         """All seeds of one set of weights, and their results.json."""
         told = f"{entry.protocol.name} on {entry.label}: {entry.subject.name}"
-        self.console.print(told, highlight=False, markup=False)
+        self.console.print(told)
         runs, known, subject = [], FeatureCache(), entry.subject
         searched = self._search(entry) if self.lr_search else None
         if searched is not None:
@@ -191,11 +203,11 @@ class _Shared:
         assert ranked is not None
 
         def measured(rate: float, protocol: Protocol) -> dict[str, Any]:
-            self.console.print(f"--lr-search: {rate:g}", highlight=False)
+            self.console.print(f"--lr-search: {rate:g}")
             return self._run(places[protocol], entry.subject, FeatureCache()).metrics
 
         found = lr_search.search(entry.protocol, ranked, measured)
-        self.console.print(f"--lr-search: {lr_search.told(found.facts)}", highlight=False)
+        self.console.print(f"--lr-search: {lr_search.told(found.facts)}")
         return found
 
     def _is_deterministic(self, entry: _Entry) -> bool:
@@ -205,11 +217,12 @@ class _Shared:
 
     def _run(self, place: _Place, subject: Subject, known: FeatureCache) -> Run:
         protocol, seed, data, directory = place
+        files.clean(directory)
         identity, skipped = self._identity(place, subject), list[Skip]()
         done = _done(directory, identity)
         if done is None:
             directory.mkdir(parents=True, exist_ok=True)
-            files.replace(directory / JOB, results.as_json({"identity": identity}))
+            files.replace(directory / JOB, results.as_json({"format": results.FORMAT, "identity": identity}))
             how = self.precision
             on_device(subject.features, how.device)
             job = Job(protocol, subject, data, seed, directory, how, self.workers, self.console, skipped, known)
@@ -227,8 +240,10 @@ class _Shared:
                 "training": training.facts(protocol.task, len(data.train)),
                 "versions": results.versions(),
             }
-            files.replace(directory / JOB, results.as_json({"identity": identity, "done": done}))
+            content = {"format": results.FORMAT, "identity": identity, "done": done}
+            files.replace(directory / JOB, results.as_json(content))
         training.clear(directory)
+        done["data"] = data.facts  # of where they lie now
         return Run(seed, subject.digest, **done)
 
     def _identity(self, place: _Place, subject: Subject) -> dict[str, Any]:
@@ -243,19 +258,26 @@ class _Shared:
         }
 
 
+def _scores(entry: _Entry, result: Result) -> comparison.Scores:
+    per_image = KINDS[type(entry.protocol.task)].per_image
+    return comparison.scores(result, entry.directory, lambda arrays: per_image(arrays, entry.protocol))
+
+
 def _done(directory: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """What the job in the directory gave, if it is done. Raises UserError where it is another job's.
 
     A job that came to no checkpoint is no loss: its directory is taken over.
     """
     path = directory / JOB
-    if not path.is_file():
+    if not path.exists():
         return None
+    advice = f"delete {directory}, or give another --out"
+    found = reading.read_json(path, advice)
+    reading.check_format(path, found.get("format", results.FORMAT), results.FORMAT)
     try:
-        found = json.loads(path.read_bytes())
         other = [name for name, value in identity.items() if found["identity"].get(name) != value]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"--out: {path} is damaged; delete {directory}, or give another --out") from error
+        raise UserError(f"{path} is damaged: it names no job; {advice}") from error
     if other and ("done" in found or any(directory.glob("checkpoints/step-*"))):
         raise UserError(f"--out: {directory} is of other {' and '.join(other)}; give another --out, or delete it")
     return None if other else found.get("done")
@@ -303,8 +325,8 @@ def _check(options: Evaluation, protocol: Protocol) -> None:
 def describe(evaluated: Evaluated, out: str, console: Console) -> None:
     """The table on the screen, its remarks, the weights' notes, such as a licence, and what was written."""
     found = evaluated.results
-    console.print(tables.table(found), highlight=False)
+    console.print(tables.table(found))
     notes = [f"{result.label}: {note}" for result in found for note in result.weights["notes"]]
     written = ", ".join(path.relative_to(out).as_posix() for path in evaluated.files)
-    for line in (*remarks(found), *notes, f"in {out}: {written}"):
-        console.print(line, highlight=False, markup=False)
+    for line in (*tables.legend(found, tables.MARK), *remarks(found), *notes, f"in {out}: {written}"):
+        console.print(line)

@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lewel.data import text_files
 from lewel.data.decode import first_few, printable
-from lewel.data.folder import Files, find
+from lewel.data.folder import Files
 from lewel.data.names import Names
+from lewel.data.scan import find
 from lewel.errors import UserError
 from lewel.evaluate.parts import Divided, Labelled, divided
 
@@ -66,7 +68,9 @@ def _celeba_of(root: Path, listed: Path, parted: Path, images: Path) -> Divided:
     held = 2 if (parts == 2).any() else 1
 
     _check_there(
-        images, set(find(images)), [file for file, number in zip(files, parts, strict=True) if number in (0, held)]
+        images,
+        set(find(images).names),
+        [file for file, number in zip(files, parts, strict=True) if number in (0, held)],
     )
 
     def part(number: int) -> Labelled:
@@ -121,7 +125,7 @@ def _raf_db_of(root: Path, listed: Path, images: Path) -> Divided:
         )
 
     aligned = [Row("{}_aligned{}".format(*os.path.splitext(row.file)), row.number - 1) for row in rows]
-    there = set(find(images))
+    there = set(find(images).names)
     train, val = (
         _expressions(images, there, [row for row in aligned if row.file.startswith(part)], RAF_DB)
         for part in ("train_", "test_")
@@ -164,7 +168,7 @@ def _affectnet_arrays(root: Path) -> Divided | None:
 
 
 def _from_arrays(part: Path) -> list[Row]:
-    images = {os.path.splitext(name)[0]: name for name in find(part / "images")}
+    images = {os.path.splitext(name)[0]: name for name in find(part / "images").names}
     annotations = part / "annotations"
     labelled = {name.removesuffix(_END) for name in os.listdir(annotations) if name.endswith(_END)}
     if without := sorted(images.keys() - labelled):
@@ -195,7 +199,7 @@ def _scalar(content: bytes) -> str:
 
 
 def _affectnet_of(root: Path, train: tuple[Path, list[Row]], val: tuple[Path, list[Row]], layout: str) -> Divided:
-    there = {images: set(find(images)) for images in {train[0], val[0]}}
+    there = {images: set(find(images).names) for images in {train[0], val[0]}}
 
     def part(images: Path, rows: list[Row]) -> Labelled:
         return _expressions(images, there[images], [row for row in rows if _is_kept(row)], AFFECTNET)
@@ -243,5 +247,5 @@ def _number(text: str, where: Path, file: str) -> int:
 
 
 def _lines(listed: Path) -> list[str]:
-    text = os.fsdecode(listed.read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    return [line for line in text.split("\n") if line.strip()]
+    text = text_files.decoded(listed.read_bytes(), printable(listed)).content
+    return [line for line in text_files.lines(text) if line.strip()]

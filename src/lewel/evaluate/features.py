@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from rich.console import Console
 from torch import Tensor, nn
 
 from lewel import config
+from lewel.console import Console
+from lewel.data.decode import printable
 from lewel.data.images import Source
 from lewel.data.loader import evaluation_batches
 from lewel.data.workers import default_workers
@@ -74,11 +75,11 @@ def labelled_features(
     workers: int = 0,
     skipped: list[Skip] | None = None,
     console: Console | None = None,
-) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"]]:
-    """As `extract`, with the labels, which the images must have, in the place of the indices."""
+) -> tuple[Float[Tensor, "n c"], Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """As `extract`, with the labels, which the images must have, before the indices."""
     assert images.labels is not None
     rows, indices = extract(features, images, data, precision, workers, skipped, console)
-    return rows, torch.from_numpy(images.labels).to(rows.device)[indices]
+    return rows, torch.from_numpy(images.labels).to(rows.device)[indices], indices
 
 
 class Kept:
@@ -147,7 +148,7 @@ def encode(features: nn.Module, batch: Batch, precision: Precision, images: Sour
     finite = rows.isfinite().all(dim=1)
     if not finite.all():
         first = int(finite.int().argmin())
-        path = images.path(int(batch.indices[first]))
+        path = printable(images.path(int(batch.indices[first])))
         layer = first_not_finite(features, pixels[first : first + 1], precision)
         raise UserError(
             f"features of {path} are not finite, first in {layer}; the weights hold values that are not finite, or "

@@ -5,7 +5,8 @@ Semi-supervised classification, expressions and attributes are this with other n
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -22,12 +23,14 @@ from lewel.data.loader import EvaluationOrder
 from lewel.data.serving import Views
 from lewel.engine.loop import place
 from lewel.errors import UserError
-from lewel.evaluate import metrics, training
+from lewel.evaluate import classification, metrics, training
 from lewel.evaluate.classification import Outcome
 from lewel.evaluate.face_views import FaceViews
+from lewel.evaluate.intervals import Mean, PerImage
 from lewel.evaluate.job import Job, Values
 from lewel.evaluate.order import Epochs
 from lewel.evaluate.parts import Labelled
+from lewel.evaluate.protocols import Protocol
 from lewel.evaluate.tasks import Finetune
 from lewel.evaluate.views import CROPS
 from lewel.model import batchnorm
@@ -95,6 +98,14 @@ def evaluate(job: Job) -> Values:
     yield f"{rank_by}_last", evaluations[-1][rank_by]
 
 
+def per_image(arrays: Mapping[str, np.ndarray], protocol: Protocol) -> Mapping[str, PerImage]:
+    """Of an outcome, or of attributes: the share of an image's attributes that are right."""
+    if "rank" in arrays:
+        return classification.per_image(arrays, protocol)
+    right = (arrays["predicted"] == arrays["targets"]).mean(axis=1)
+    return {"mean_accuracy": Mean.of(100 * right, arrays["images"], bounds=(0, 100))}
+
+
 def classifier(job: Job, task: Finetune, outputs: int) -> Classifier:
     """A copy of the encoder with a new head."""
     assert job.subject.encoder is not None
@@ -146,30 +157,34 @@ def _batches(job: Job, part: Labelled, order: Epochs | EvaluationOrder, augmente
 
 
 @torch.no_grad()
-def _logits(job: Job, module: Classifier, val: Labelled) -> tuple[Float[Tensor, "n outputs"], Int[Tensor, " n"]]:
-    """Of the images of val that can be read, and which they are. Afterwards the module is in train mode again."""
-    rows, indices = [], []
+def _logits(
+    job: Job, module: Classifier, val: Labelled
+) -> Iterator[tuple[Float[Tensor, "b outputs"], Shaped[Tensor, "b ..."], Int[Tensor, " b"]]]:
+    """Batches of the images of val that can be read: logits, targets and which they are, all on the CPU.
+
+    Afterwards the module is in train mode again. Raises UserError where none of the images can be read.
+    """
+    seen = 0
     module.eval()
-    for batch in _batches(job, val, EvaluationOrder(len(val), TEST_BATCH), augmented=False):
-        with job.precision.autocast():
-            rows.append(module.logits(batch.views[0].pixels))
-        indices.append(batch.indices)
-        job.skip(batch.skipped)
+    with closing(_batches(job, val, EvaluationOrder(len(val), TEST_BATCH), augmented=False)) as source:
+        for batch in source:
+            job.skip(batch.skipped)
+            if len(batch.indices):
+                with job.precision.autocast():
+                    logits = module.logits(batch.views[0].pixels).cpu()
+                yield logits, val.labels_of(batch.indices).cpu(), batch.indices.cpu()
+            seen += len(batch.indices)
     module.train()
-    seen = torch.cat(indices)
-    if not len(seen):
+    if not seen:
         raise UserError("none of the images of val can be read; give others in --data")
-    return torch.cat(rows).cpu(), seen
 
 
 def _classes(job: Job, module: Classifier, val: Labelled) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    logits, indices = _logits(job, module, val)
-    outcome = Outcome.of(logits, val.labels_of(indices), indices)
+    outcome = Outcome.joined(Outcome.of(*each) for each in _logits(job, module, val))
     return {"top1": outcome.top(1), "top5": outcome.top(5)}, outcome.arrays()
 
 
 def _attributes(job: Job, module: Classifier, val: Labelled) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    logits, indices = _logits(job, module, val)
-    truth = val.labels_of(indices).bool()
-    arrays = {"images": indices, "targets": truth, "predicted": logits > 0}
-    return {"mean_accuracy": metrics.mean_attributes(logits, truth)}, {k: v.numpy() for k, v in arrays.items()}
+    logits, truth, indices = (torch.cat(each) for each in zip(*_logits(job, module, val), strict=True))
+    arrays = {"images": indices, "targets": truth.bool(), "predicted": logits > 0}
+    return {"mean_accuracy": metrics.mean_attributes(logits, truth.bool())}, {k: v.numpy() for k, v in arrays.items()}

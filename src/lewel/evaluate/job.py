@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Generic
 
 from jaxtyping import Float, Int
-from rich.console import Console
 from torch import Tensor
 
 from lewel import config
+from lewel.console import Console
 from lewel.engine.precision import Precision
 from lewel.evaluate import features
 from lewel.evaluate.cache import Extracted, FeatureCache

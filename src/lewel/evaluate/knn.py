@@ -7,7 +7,8 @@ A class without a single vote scores -inf, so where the true class has none it i
 than five classes have votes: no number may hang on the order of the classes.
 
 The keys are gone through in parts, the nearest so far kept, so that the 1.28 million of ImageNet need a few hundred MB
-beyond their own.
+beyond their own. A query has votes for at most k classes, and only these are kept: memory does not depend on how many
+classes there are.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
+from lewel.console import Console
 from lewel.engine.progress import Progress
 from lewel.evaluate import predictions
 from lewel.evaluate.classification import Outcome
@@ -39,16 +40,42 @@ class Nearest(NamedTuple):
     keys: Int[Tensor, "queries k"]
 
 
+class Votes(NamedTuple):
+    """What the nearest keys of each query give to their classes, at most k; any other class has no vote.
+
+    classes: numbers, ascending; after the last one the row is filled up.  votes: sums; -inf where it is filled up.
+    """
+
+    classes: Int[Tensor, "queries k"]
+    votes: Float[Tensor, "queries k"]
+
+    def predicted(self) -> Int[Tensor, " queries"]:
+        """The class with most votes, of equal ones the lowest."""
+        return self.classes.gather(1, self.votes.argmax(dim=1, keepdim=True)).flatten()
+
+    def true_rank(self, labels: Int[Tensor, " queries"], classes: int) -> Int[Tensor, " queries"]:
+        """As `metrics.true_rank` of the scores of all classes."""
+        own = self.votes.masked_fill(self.classes != labels[:, None], -torch.inf).amax(dim=1, keepdim=True)
+        ahead = (self.votes > own) | ((self.votes == own) & (self.classes < labels[:, None]))
+        return ahead.count_nonzero(dim=1).masked_fill(own.flatten() == -torch.inf, classes)
+
+
 def evaluate(job: Job) -> Values:
     """Top-1 and top-5 of val, the keys being all images of train."""
     task, train, val = job.protocol.task_as(Knn), job.data.train, job.data.val
     keys, of_keys = job.features(train)
     queries, of_queries = job.features(val)
     key_labels, labels = train.labels_of(of_keys), val.labels_of(of_queries)
-    scores = votes(keys, key_labels, queries, len(train.names), task.k, task.temperature, job.console)
-    outcome = Outcome.of(scores, labels, of_queries)
+    found = votes(keys, key_labels, queries, task.k, task.temperature, job.console)
+    outcome = classified(found, labels, of_queries, len(train.names))
     predictions.write(job.directory, outcome.arrays())
     yield from outcome.values(val.names)
+
+
+def classified(found: Votes, labels: Int[Tensor, " queries"], images: Int[Tensor, " queries"], classes: int) -> Outcome:
+    """What the votes say of the queries, which have these labels."""
+    each = (images, labels, found.predicted(), found.true_rank(labels, classes))
+    return Outcome(*(values.cpu().numpy() for values in each))
 
 
 @torch.no_grad()
@@ -56,33 +83,41 @@ def votes(
     keys: Float[Tensor, "keys c"],
     key_labels: Int[Tensor, " keys"],
     queries: Float[Tensor, "queries c"],
-    classes: int,
     k: int,
     temperature: float,
     console: Console | None = None,
-) -> Float[Tensor, "queries classes"]:
+) -> Votes:
     """What the k nearest keys of each query give to each class, exp((similarity - the largest) / temperature) each.
 
-    So the nearest gives 1, and no temperature is too small for the number format. A class that none of them has: -inf.
+    So the nearest gives 1, and no temperature is too small for the number format.
     With fewer keys than k all vote. console: where progress is shown if it takes long.
     """
-    found = queries.new_full((len(queries), classes), -torch.inf)
+    parts = list[Votes]()
     long = len(keys) * queries.numel() >= LONG
     progress = Progress(len(queries), console=console, unit="query") if console is not None and long else None
     began = time.monotonic()
     with progress or nullcontext():
         for first in range(0, len(queries), QUERIES):
-            here = slice(first, first + QUERIES)
-            near = nearest(keys, queries[here], k)
+            near = nearest(keys, queries[first : first + QUERIES], k)
             weights = ((near.similarity - near.similarity.amax(dim=1, keepdim=True)) / temperature).exp()
-            of_class = key_labels[near.keys]
-            found[here].scatter_(1, of_class, 0.0).scatter_add_(1, of_class, weights)
+            parts.append(_by_class(key_labels[near.keys], weights))
             if progress is not None:
-                done = min(here.stop, len(queries))
+                done = min(first + QUERIES, len(queries))
                 speed = done / max(time.monotonic() - began, 1e-9)
                 left = (len(queries) - done) / speed
                 progress.show({"step": done, "images_per_s": speed, "left_s": left}, final=done == len(queries))
-    return found
+    return Votes(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def _by_class(classes: Int[Tensor, "n k"], weights: Float[Tensor, "n k"]) -> Votes:
+    """The sums of the weights over the neighbours of a class, added in their order."""
+    ascending, order = classes.sort(dim=1, stable=True)
+    begins = torch.ones_like(ascending, dtype=torch.bool)
+    begins[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
+    places = begins.cumsum(dim=1) - 1
+    sums = torch.full_like(weights, -torch.inf)
+    sums.scatter_(1, places, 0.0).scatter_add_(1, places, weights.gather(1, order))
+    return Votes(ascending[:, -1:].expand_as(ascending).scatter(1, places, ascending), sums)
 
 
 def nearest(keys: Float[Tensor, "keys c"], queries: Float[Tensor, "queries c"], k: int, chunk: int = KEYS) -> Nearest:

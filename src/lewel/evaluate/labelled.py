@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +12,13 @@ import numpy as np
 
 from lewel.data import images as sources
 from lewel.data.cifar import Pixels
+from lewel.data.classes import matched
+from lewel.data.csv_rows import LABEL, PATH, SPLIT
 from lewel.data.decode import printable
+from lewel.data.folder import is_divided as is_divided_folder
+from lewel.data.folder import part_names
 from lewel.data.images import Source
-from lewel.data.lists import LABEL, PATH, SPLIT, Table, read_table
+from lewel.data.lists import TABLES, Table, read_table
 from lewel.data.shards import Shards
 from lewel.errors import UserError, nearest
 from lewel.evaluate.faces import open_faces
@@ -31,20 +36,21 @@ def open_divided(
 ) -> Divided:
     """The labelled images of `data` in two parts, numbered alike.
 
-    split: "given" takes the parts that are there; "auto" makes them, val with `val_share` of the images, stratified by
-    class, by `seed`. group_by: a column of the .csv; images with the same value go to the same part.
+    split: "given" takes the parts that are there; "auto" makes them where there are none, val with `val_share` of the
+    images, stratified by class, by `seed`.
+    group_by: a column of the .csv; images with the same value go to the same part.
     Raises UserError for data without labels, with one class only, or not divided as `split` says.
     """
-    table = read_table(Path(data)) if _is_csv(data) else None
+    table = read_table(Path(data)) if _is_table(data) else None
     groups = _groups(data, table, split, group_by)
     faces = open_faces(Path(data)) if Path(data).is_dir() else None
     is_divided = faces is not None or sources.is_divided(data)
-    if split == "auto" and is_divided:
-        raise UserError(f"--split auto: --data {printable(data)} is divided already; leave the flag out")
-    if faces is not None:
-        return faces
+    if is_divided and group_by is not None:
+        raise UserError(f"--group-by {group_by}: --data {printable(data)} is divided already and keeps its parts")
     if is_divided:
-        return _given(data, table)
+        found = faces if faces is not None else _given(data, table)
+        kept = f"--split auto: {printable(data)} is divided already, its parts are taken and --val-share is not used"
+        return found if split == "given" else replace(found, notes=(*found.notes, kept))
     images = _labelled(data, sources.open_images(data))
     if split == "given":
         raise UserError(
@@ -57,16 +63,24 @@ def open_divided(
 def _given(data: str, table: Table | None) -> Divided:
     train, val = (sources.open_images(data, part) for part in ("train", "val"))
     train, val = _labelled(data, train), _labelled(data, val)
-    if missing := set(val.names) - set(train.names):
-        raise UserError(missing_in_train(printable(data), [name for name in val.names if name in missing]))
+    unknown = np.flatnonzero(matched(val.names, train.names) < 0)
+    if len(unknown):
+        raise UserError(missing_in_train(printable(data), [val.names[number] for number in unknown]))
     same = sources.relabelled(val.images, list(train.names))
     assert same.labels is not None
-    how: dict[str, Any] = {"how": "given"}
-    if table is not None:
-        used = {"train", table.part_name("val")}
-        unused = {name: count for name, count in Counter(table.columns[SPLIT]).items() if name not in used}
-        how |= {"val": table.part_name("val"), "unused": unused}
+    how = {"how": "given"} | _parts_of(data, table)
     return divided(printable(data), train, Labelled(same, same.labels, train.names), how, layout=_layout(data, same))
+
+
+def _parts_of(data: str, table: Table | None) -> dict[str, Any]:
+    """What the parts are called, and what is left of the data, for results.json."""
+    if table is not None and (parts := table.parts()) is not None:
+        counts = Counter(table.columns[SPLIT])
+        return {"train": parts.train, "val": parts.val, "unused": {name: counts[name] for name in parts.unused}}
+    if Path(data).is_dir() and is_divided_folder(Path(data)):
+        parts = part_names(Path(data))
+        return {"train": parts.train, "val": parts.val, "unused": list(parts.unused)}
+    return {}
 
 
 def _auto(
@@ -89,21 +103,10 @@ def _auto(
 
 def _labelled(data: str, images: Source) -> Labelled:
     if images.labels is None or images.classes is None:
-        raise UserError(_no_labels(data, images))
+        why = images.unlabelled
+        advice = "an evaluation needs two or more" if why.startswith("only one class") else LAYOUTS
+        raise UserError(f"--data {printable(data)}: {why}; {advice}")
     return Labelled(images, images.labels, tuple(images.classes))
-
-
-def _no_labels(data: str, images: Source) -> str:
-    """Images of one class alone have no labels either, which is another mistake than having none."""
-    names = [] if isinstance(images, Pixels) else list(images.names)
-    folders = {name.partition("/")[0] if "/" in name else "" for name in names}
-    if _is_csv(data) and (labels := set(read_table(Path(data)).columns.get(LABEL, ()))):
-        one = labels.pop() if len(labels) == 1 else "in one of its parts"
-    elif len(folders) == 1 and folders != {""}:
-        one = f"the folder {folders.pop()}"
-    else:
-        return f"--data {printable(data)}: no labels in {printable(images.root)}; {LAYOUTS}"
-    return f"--data {printable(data)}: only one class, {printable(one)}; an evaluation needs two or more"
 
 
 def _groups(data: str, table: Table | None, split: str, group_by: str | None) -> np.ndarray | None:
@@ -132,8 +135,8 @@ def _numbered(values: Sequence[str]) -> np.ndarray:
     return np.array([numbers[value] for value in values], np.int64)
 
 
-def _is_csv(data: str) -> bool:
-    return data.lower().endswith(".csv") and Path(data).is_file()
+def _is_table(data: str) -> bool:
+    return data.lower().endswith(TABLES) and Path(data).is_file()
 
 
 def _layout(data: str, images: Source) -> str:
@@ -142,5 +145,5 @@ def _layout(data: str, images: Source) -> str:
     if isinstance(images, Shards):
         return "shards"
     if Path(data).is_file():
-        return "list" if _is_csv(data) else "index"
+        return "list" if _is_table(data) else "index"
     return "class folders"

@@ -20,7 +20,7 @@ from torch.nn import functional
 from lewel.data import loader
 from lewel.engine.optim import LARS
 from lewel.evaluate import features, training
-from lewel.evaluate.classification import Outcome
+from lewel.evaluate.classification import Outcome, mean_in_parts, rows_at_once
 from lewel.evaluate.job import Job, Values
 from lewel.evaluate.order import Epochs
 from lewel.evaluate.tasks import Linear
@@ -29,7 +29,7 @@ from lewel.model.modes import evaluating
 from lewel.shapes import Batch
 
 LARGEST_LOGIT = 1e4  # far beyond any classifier that learns; one that runs away stops there, alone
-CHUNK = 4096  # images of val whose logits are in memory at the same time
+CHUNK = 4096  # images of val whose logits are in memory at the same time, at most
 
 
 class Setting(NamedTuple):
@@ -48,20 +48,38 @@ class Classifiers(nn.Module):
         self.weights = nn.ParameterList(first.clone() for _ in range(count))
         self.biases = nn.ParameterList(torch.zeros(classes) for _ in range(count))
 
+    @property
+    def scores(self) -> int:
+        """Of all classifiers together, for an image."""
+        return sum(map(len, self.biases))
+
     def logits(self, features: Float[Tensor, "b c"]) -> Float[Tensor, "b h n"]:
-        whole = functional.linear(features, torch.cat(list(self.weights)), torch.cat(list(self.biases)))
-        return whole.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).unflatten(1, (len(self.weights), -1))
+        return self._logits(features, *self._stacked())
 
     def forward(
         self, features: Float[Tensor, "b c"], labels: Int[Tensor, " b"]
     ) -> tuple[Float[Tensor, ""], dict[str, Any]]:
         """The sum of the classifiers' mean cross-entropies; `out["loss"]` is that of the first, the protocol's."""
         with torch.autocast(features.device.type, enabled=False):
-            logits = self.logits(features)
-            repeated = labels[:, None].expand(-1, logits.shape[1])
-            losses = functional.cross_entropy(logits.flatten(0, 1), repeated.flatten(), reduction="none")
-            losses = losses.unflatten(0, repeated.shape).mean(dim=0)
+            stacked = self._stacked()
+
+            def mean(rows: Tensor, labels: Tensor) -> Float[Tensor, " h"]:
+                logits = self._logits(rows, *stacked)
+                repeated = labels[:, None].expand(-1, logits.shape[1])
+                losses = functional.cross_entropy(logits.flatten(0, 1), repeated.flatten(), reduction="none")
+                return losses.unflatten(0, repeated.shape).mean(dim=0)
+
+            losses = mean_in_parts(mean, features, labels, self.scores)
         return losses.sum(), {"loss": losses.detach()[0]}
+
+    def _stacked(self) -> tuple[Float[Tensor, "hn c"], Float[Tensor, " hn"]]:
+        return torch.cat(list(self.weights)), torch.cat(list(self.biases))
+
+    def _logits(
+        self, features: Float[Tensor, "b c"], weights: Float[Tensor, "hn c"], biases: Float[Tensor, " hn"]
+    ) -> Float[Tensor, "b h n"]:
+        whole = functional.linear(features, weights, biases)
+        return whole.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).unflatten(1, (len(self.weights), -1))
 
 
 def evaluate(job: Job) -> Values:
@@ -129,12 +147,13 @@ def _outcome(
 ) -> tuple[Outcome, list[float]]:
     """The first classifier's outcome, and the top-1 of each."""
     right, first = 0, []
-    for part, labels in zip(rows.split(CHUNK), truth.split(CHUNK), strict=True):
+    size = min(CHUNK, rows_at_once(classifiers.scores))
+    for part, labels, image in zip(rows.split(size), truth.split(size), images.split(size), strict=True):
         logits = classifiers.logits(part)
         right += (logits.argmax(dim=2) == labels[:, None]).sum(dim=0)
-        first.append(logits[:, 0])
+        first.append(Outcome.of(logits[:, 0], labels, image))
     assert isinstance(right, Tensor)
-    return Outcome.of(torch.cat(first), truth, images), [100 * count / len(rows) for count in right.tolist()]
+    return Outcome.joined(first), [100 * count / len(rows) for count in right.tolist()]
 
 
 def _of_the_grid(task: Linear, settings: Sequence[Setting], evaluations: Sequence[Sequence[float]]) -> Values:

@@ -24,14 +24,14 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
+from lewel.console import Console
 from lewel.engine.progress import Progress
 from lewel.errors import UserError
-from lewel.evaluate import metrics, predictions, split
-from lewel.evaluate.classification import Outcome
+from lewel.evaluate import predictions, split
+from lewel.evaluate.classification import Outcome, mean_in_parts
 from lewel.evaluate.job import Job, Values
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 GRID = tuple(10.0 ** (-i / 2) for i in range(-2, 9))  # of decays: 10 to 0.0001, two a decade
 HELD_OUT = 0.2  # of train, to choose the decay
 MOST_STEPS, HISTORY = 500, 20
+MEMORY = 2**31  # bytes of L-BFGS's history; larger heads have a shorter one, of SHORTEST steps at least
+SHORTEST = 3
 CHUNK = 4096  # rows that are standardised and turned at the same time
 LONG = 4e8  # keys * features * classes, some seconds on 2 cores: from there on progress is shown
 GRADIENT, CHANGE = 1e-6, 1e-9  # the end: its largest entry, in the round problem; of the loss, in one step
@@ -49,7 +51,7 @@ def evaluate(job: Job) -> Values:
     (keys, of_keys), (rows, of_rows) = job.features(job.data.train), job.features(job.data.val)
     key_labels, labels = job.data.train.labels_of(of_keys), job.data.val.labels_of(of_rows)
     fitted = fit(keys, key_labels, len(job.data.train.names), job.seed, console=job.console)
-    outcome = Outcome.of(fitted.logits(rows), labels, of_rows)
+    outcome = Outcome.in_parts(fitted.logits, rows, labels, of_rows, len(job.data.train.names))
     predictions.write(job.directory, outcome.arrays())
     yield from outcome.values(job.data.val.names)
     yield "chosen", {"decay": fitted.decay, "converged": fitted.converged}
@@ -109,16 +111,18 @@ def fit(
     kept = len(out) - int(out.sum())
     part = replace(problem, rows=problem.rows[:kept], labels=problem.labels[:kept])
     rows, labels = problem.rows[kept:], problem.labels[kept:]
-    tried, heads, head = [], [], None
+    tried, head, best = list[Tried](), None, None
     with _Watch.of(problem, len(decays) + 1, console) as watch:
         for decay in sorted(decays, reverse=True):
             head = part.minimum(decay, head, watch)
-            heads.append(head)
-            accuracy = metrics.top_k(functional.linear(rows, head.weight, head.bias), labels)
+            images = torch.arange(len(labels))
+            accuracy = Outcome.in_parts(head.logits, rows, labels, images, len(problem.present)).top(1)
             tried.append(Tried(decay, accuracy, head.steps, head.converged))
-        best = max(range(len(tried)), key=lambda i: tried[i].accuracy)
-        chosen = problem.minimum(tried[best].decay, heads[best], watch)
-    return problem.unfolded(chosen, tried[best].decay, classes, tuple(tried))
+            if best is None or accuracy > best[0].accuracy:
+                best = tried[-1], head
+        assert best is not None
+        chosen = problem.minimum(best[0].decay, best[1], watch)
+    return problem.unfolded(chosen, best[0].decay, classes, tuple(tried))
 
 
 def fit_at(keys: Float[Tensor, "keys c"], key_labels: Int[Tensor, " keys"], classes: int, decay: float) -> Fitted:
@@ -140,7 +144,7 @@ class _Watch:
         if console is None or images * features * classes < LONG:
             return cls(fits, None)
         told = f"linear-fast: {images} images, {features} features, {classes} classes; {fits - 1} decays, then the best"
-        console.print(told, highlight=False)
+        console.print(told)
         return cls(fits, console)
 
     def __enter__(self) -> _Watch:
@@ -168,6 +172,9 @@ class _Head(NamedTuple):
     bias: Float[Tensor, " present"]
     steps: int
     converged: bool
+
+    def logits(self, rows: Float[Tensor, "n c"]) -> Float[Tensor, "n present"]:
+        return functional.linear(rows, self.weight, self.bias)
 
 
 @dataclass(frozen=True)
@@ -219,13 +226,17 @@ class _Problem:
             free.requires_grad_()
         optimizer = torch.optim.LBFGS(
             [weight, bias], max_iter=MOST_STEPS, max_eval=2 * MOST_STEPS, tolerance_grad=GRADIENT,
-            tolerance_change=CHANGE, history_size=HISTORY, line_search_fn="strong_wolfe",
+            tolerance_change=CHANGE, history_size=_history(weight), line_search_fn="strong_wolfe",
         )  # fmt: skip
 
         def loss() -> Tensor:
             optimizer.zero_grad()
             scaled = weight * scale
-            found = functional.cross_entropy(functional.linear(self.rows, scaled, bias), self.labels)
+
+            def mean(rows: Tensor, labels: Tensor) -> Tensor:
+                return functional.cross_entropy(functional.linear(rows, scaled, bias), labels)
+
+            found = mean_in_parts(mean, self.rows, self.labels, len(self.present))
             found = found + decay / 2 * scaled.square().sum()
             found.backward()
             if watch is not None:
@@ -250,6 +261,11 @@ class _Problem:
         weight[self.present] = on_features
         bias[self.present] = head.bias - on_features @ self.mean
         return Fitted(weight, bias, decay, head.steps, head.converged, tried)
+
+
+def _history(weight: Tensor) -> int:
+    """Steps that L-BFGS remembers: each is two of the weight's size."""
+    return min(max(MEMORY // (2 * weight.nbytes), SHORTEST), HISTORY)
 
 
 def _check_rows(rows: Float[Tensor, "n c"]) -> None:

@@ -41,15 +41,10 @@ def confusion(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"], classes: 
     return (labels * classes + predicted).bincount(minlength=classes * classes).view(classes, classes)
 
 
-def per_class(matrix: Int[Tensor, "classes classes"]) -> Float[Tensor, " classes"]:
-    """The accuracy within each class (its recall), of a confusion matrix; nan for a class without images."""
-    counts = matrix.double()
-    return 100 * counts.diagonal() / counts.sum(dim=1)
-
-
-def mean_per_class(matrix: Int[Tensor, "classes classes"]) -> float:
-    """The mean of `per_class` over the classes that have images: "balanced accuracy"."""
-    return per_class(matrix).nanmean().item()
+def per_class(predicted: Int[Tensor, " n"], labels: Int[Tensor, " n"], classes: int) -> Float[Tensor, " classes"]:
+    """The accuracy within each class (its recall); nan for a class without images. Its mean: "balanced accuracy"."""
+    right, images = (each.bincount(minlength=classes) for each in (labels[predicted == labels], labels))
+    return 100 * right.double() / images
 
 
 def per_attribute(

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
 from lewel import config
+from lewel.console import Console
 from lewel.data.decode import DecodeError
 from lewel.data.images import Source, evenly, is_divided, mixed, open_images
 from lewel.errors import UserError
@@ -82,6 +82,9 @@ def find(
     divided = is_divided(options.data)
     gallery = evenly(open_images(options.data, "train" if divided else None), most)
     pool = open_images(options.data, "val") if divided else gallery
+    if console is not None:
+        for note in dict.fromkeys((*gallery.notes, *pool.notes)):
+            console.print(note)
     chosen = np.array(list(_readable(pool, queries, seed)), np.int64)
     if not len(chosen):
         raise UserError(f"--data {options.data}: none of its images can be read; give others")
@@ -93,7 +96,7 @@ def find(
         opened = subject if network.source == options.weights else open_subject(network.source, network.seed)
         on = opened.features.to(precision.device)
         if console is not None:
-            console.print(f"{network.title.lower()}: {network.note}", highlight=False, markup=False)
+            console.print(f"{network.title.lower()}: {network.note}")
         keys, indices = features.extract(on, gallery, data, precision, workers, console=console)
         rows, _ = features.extract(on, asked, data, precision)
         places, cosine = nearest_rows(rows, keys, nearest, None if divided else _places(indices, chosen))

@@ -12,7 +12,7 @@ from lewel.evaluate import breakdown, confusion, curves, tables
 from lewel.evaluate.baselines import baselines
 from lewel.evaluate.dense import gallery
 from lewel.evaluate.remarks import remarks
-from lewel.evaluate.results import Result, Run, is_better_lower, is_percent, rules, title
+from lewel.evaluate.results import Result, Run, title
 from lewel.visualize import report, template
 from lewel.visualize.chart import number
 
@@ -28,7 +28,10 @@ NOTES = {
 
 
 class Cell(NamedTuple):
+    """between: the ends of its 95 % interval."""
+
     text: str
+    between: str
     best: bool
 
 
@@ -55,6 +58,8 @@ class Section(NamedTuple):
 
 
 class Mistakes(NamedTuple):
+    """file, picture: its path and a data URL; none of too many classes."""
+
     label: str
     file: str
     picture: str
@@ -78,7 +83,7 @@ def write(out: Path, found: Sequence[Result]) -> list[Path]:
     mistakes = [each for result in found if (each := _mistakes(result, out, directories[result.label])) is not None]
     text = page(directories, found, mistakes)
     files.replace(out / PAGE, text.encode("utf-8", "backslashreplace"))
-    return [out / PAGE, *(out / each.file for each in mistakes)]
+    return [out / PAGE, *(out / each.file for each in mistakes if each.file)]
 
 
 def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Sequence[Mistakes]) -> str:
@@ -99,6 +104,7 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Seq
             (name, [_percent(values.get(column)) for column in columns])
             for name, values in baselines(first, directories[first.label])
         ],
+        legend=tables.legend(found, "Bold"),
         remarks=remarks(found),
         charts=curves.charts(directories, found),
         seeds=max(len(result.runs) for result in found),
@@ -106,6 +112,7 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Seq
         grids=[each for each in map(breakdown.grid, found) if each is not None],
         parts=breakdown.parts(found),
         mistakes=mistakes,
+        most_classes=confusion.MOST_CLASSES,
         cases=[each for result in found if (each := _cases(result, directories[result.label])).pictures],
         first_cases=FIRST_CASES,
         sections=sections(found),
@@ -114,10 +121,7 @@ def page(directories: Mapping[str, Path], found: Sequence[Result], mistakes: Seq
 
 
 def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
-    """The best of a column is marked where several weights stand under one protocol."""
-    comparable = len(found) > 1 and len({rules(result) for result in found}) == 1
-    measures = [name for name in columns if comparable and is_percent(name)]
-    best = {name: value for name in measures if (value := _best(name, found)) is not None}
+    """One for each of the weights."""
     return [
         Row(
             result.label,
@@ -125,19 +129,13 @@ def rows(found: Sequence[Result], columns: Sequence[str]) -> list[Row]:
             result.protocol["name"],
             tables.pixels(result),
             tuple(
-                Cell(tables.shown(result, name), result.numbers().get(name) == best.get(name, "")) for name in columns
+                Cell(tables.shown(result, name), tables.between(result, name), name in result.best) for name in columns
             ),
             tables.seeds(result),
             _time(sum(run.seconds for run in result.runs)),
         )
         for result in found
     ]
-
-
-def _best(name: str, found: Sequence[Result]) -> float | None:
-    """None where all rows have the same."""
-    known = {result.numbers()[name] for result in found if name in result.numbers()}
-    return (min if is_better_lower(name) else max)(known) if len(known) > 1 else None
 
 
 def sections(found: Sequence[Result]) -> list[Section]:
@@ -181,12 +179,14 @@ def _weights(result: Result) -> Section:
 
 def _mistakes(result: Result, out: Path, directory: Path) -> Mistakes | None:
     """Writes confusion.png into the weights' directory; None where the task has no classes."""
-    counts = confusion.matrix(result, directory)
+    counts = confusion.counts(result, directory)
     if counts is None:
         return None
     names = tuple(result.metrics["per_class"])
     picture = confusion.write(directory, result, counts, names)
     listed = confusion.most_frequent(counts, names, len(result.runs))
+    if picture is None:
+        return Mistakes(result.label, "", "", listed)
     return Mistakes(result.label, picture.relative_to(out).as_posix(), report.embedded(picture), listed)
 
 

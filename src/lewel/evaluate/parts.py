@@ -82,11 +82,15 @@ Part = TypeVar("Part", bound=Sized)
 
 @dataclass(frozen=True)
 class Divided(Generic[Part]):
-    """What is learned from, what it is measured on, and the facts of both for results.json."""
+    """What is learned from, what it is measured on, and the facts of both for results.json.
+
+    notes: sentences for the user on what was found, and what was left out.
+    """
 
     train: Part
     val: Part
     facts: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def divided(data: str, train: Labelled, val: Labelled, split: dict[str, Any], **facts: Any) -> Divided[Labelled]:
@@ -100,7 +104,8 @@ def divided(data: str, train: Labelled, val: Labelled, split: dict[str, Any], **
     there = np.flatnonzero(train.counts())
     if not train.is_multilabel:
         if len(there) < 2:
-            raise UserError(f"--data {data}: only one class, {train.names[int(there[0])]}; an evaluation needs two")
+            one = printable(train.names[int(there[0])])
+            raise UserError(f"--data {data}: only one class, {one}; an evaluation needs two")
         if len(missing := np.setdiff1d(val.targets, there)):
             raise UserError(missing_in_train(data, [val.names[number] for number in missing]))
     return Divided(
@@ -114,6 +119,7 @@ def divided(data: str, train: Labelled, val: Labelled, split: dict[str, Any], **
             "train": train.facts(),
             "val": val.facts(),
         },
+        tuple(dict.fromkeys((*train.images.notes, *val.images.notes))),
     )
 
 

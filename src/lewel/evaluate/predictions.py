@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lewel import reading
 from lewel.engine import files
+from lewel.errors import UserError
 
 NAME = "predictions.npz"  # of the best evaluation, where there are several
 
@@ -32,5 +34,12 @@ def save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as arrays:
-        return dict(arrays)
+    """Raises UserError for a damaged file; nothing in it is unpickled."""
+    try:
+        with reading.open_regular(path) as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+            return {name: np.asarray(arrays[name]) for name in arrays}
+    except Exception as error:  # of a damaged file, any: zipfile and the headers' tokenizer have their own
+        raise UserError(
+            f"{path} cannot be read: {reading.first_line(error)}; delete {path.parent}, and the same command measures "
+            "it again"
+        ) from error

@@ -34,7 +34,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from lewel.evaluate.dense.tasks import Detection, Landmarks, Maps, Segmentation
+from lewel.evaluate.dense.tasks import ADDED, Detection, Landmarks, Maps, Segmentation
 from lewel.evaluate.tasks import Finetune, Knn, Linear, LinearFast
 
 Task = Knn | LinearFast | Linear | Finetune | Maps | Detection | Segmentation | Landmarks
@@ -65,10 +65,16 @@ class Protocol:
         return self.task
 
     def facts(self) -> dict[str, Any]:
-        """For results.json: every number, and their digest."""
+        """For results.json: every number, and their digest.
+
+        A field that came later enters the digest when it is not at its default: older results are still this one's.
+        """
         numbers = {"kind": type(self.task).__name__.lower(), **dataclasses.asdict(self.task)}
         numbers |= {"image_size": self.image_size, "precision": self.precision}
-        text = json.dumps({"base": self.base, **numbers}, sort_keys=True)
+        fields = dataclasses.fields(self.task)
+        later = {each.name for each in fields if ADDED in each.metadata and numbers[each.name] == each.default}
+        counted = {name: value for name, value in numbers.items() if name not in later}
+        text = json.dumps({"base": self.base, **counted}, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         return {"name": self.name, "base": self.base, "source": self.source, **numbers, "digest": digest}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lewel.evaluate import lr_search, results
+from lewel.evaluate import leakage, lr_search, results
 from lewel.evaluate.results import Result
 
 
@@ -25,7 +25,7 @@ def _of_all(found: Sequence[Result]) -> list[str]:
         told.append(f"The rows are of different {what}: their numbers cannot be compared.")
     if len({results.data_digest(run.data) for r in found for run in r.runs if run.seed == found[0].runs[0].seed}) > 1:
         told.append("The rows are of different data: their numbers cannot be compared.")
-    return told
+    return [*told, *leakage.sentences([run.data for result in found for run in result.runs])]
 
 
 def _of_training(result: Result) -> list[str]:

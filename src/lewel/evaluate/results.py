@@ -10,7 +10,7 @@ import re
 import statistics
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ import timm
 import torch
 import torchvision
 
+from lewel import reading
 from lewel.engine import files
+from lewel.errors import UserError
 from lewel.version import __version__
 
 RESULTS = "results.json"
+FORMAT = 1  # of results.json and job.json; those without a number are of format 1 too
 _TITLES = {  # of what is in per cent
     "top1": "top-1",
     "top5": "top-5",
@@ -82,6 +85,7 @@ class Result:
 
     metrics: means over the seeds.  std: of single numbers, with n - 1; none for one seed.
     deterministic: another seed would give the same, so there is one run and no spread to be known.
+    intervals: low and high ends, at 95 %, of the metrics that have them.  best: metrics of which no other row is near.
     """
 
     label: str
@@ -91,6 +95,8 @@ class Result:
     std: dict[str, float]
     runs: tuple[Run, ...]
     deterministic: bool = False
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    best: tuple[str, ...] = ()
 
     def numbers(self) -> dict[str, float]:
         """The metrics that are a single number."""
@@ -126,11 +132,13 @@ def summarise(
 def write(directory: Path, result: Result) -> Path:
     """results.json: all that decided the numbers, beside them. Returns where it is."""
     content = {
+        "format": FORMAT,
         "protocol": result.protocol,
         "weights": result.weights,
         "data": result.runs[0].data,
         "metrics": result.metrics,
         "std": result.std,
+        "intervals": result.intervals,
         "deterministic": result.deterministic,
         "seeds": [
             {
@@ -152,6 +160,16 @@ def write(directory: Path, result: Result) -> Path:
     }
     files.replace(directory / RESULTS, as_json(content))
     return directory / RESULTS
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a results.json. Raises UserError for a damaged one, and one of a newer lewel."""
+    advice = "delete it, or give another --out"
+    found = reading.read_json(path, advice)
+    reading.check_format(path, found.get("format", FORMAT), FORMAT)
+    if not all(isinstance(found.get(part), dict) for part in ("protocol", "weights", "metrics")):
+        raise UserError(f"{path} is damaged: it lacks the protocol, the weights or the metrics; {advice}")
+    return found
 
 
 def rules(result: Result) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lewel import config
 from lewel.errors import UserError
 from lewel.interop import weights
+from lewel.interop.sources import split_place
 from lewel.model.encoder import Encoder, Headless, Pooled, own_size
 
 _LONGEST_LABEL = 60  # characters
@@ -158,11 +159,12 @@ def _parts(source: str) -> list[str]:
         return [name, *_parts(file)[1:]] if given else ["timm", name]
     if kind != "random" or not colon:
         kind, rest = "", source
-    path = Path(rest) if Path(rest).name else Path(rest).absolute()
+    path, place = split_place(rest)
+    path = path if path.name else path.absolute()
     if path.name == weights.ENCODER_FILE and path.absolute().parent.name:
         path = path.absolute().parent if path.parent == Path() else path.parent
     folders = [part for part in path.parts[:-1] if part not in (path.anchor, "..")]
-    return [kind, *folders, _ENDING.sub("", path.name)]
+    return [kind, *folders, "-".join(filter(None, [_ENDING.sub("", path.name), place]))]
 
 
 def _joined(parts: list[str], depth: int) -> str:

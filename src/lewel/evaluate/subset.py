@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
+from lewel.data import text_files
 from lewel.data.augment import SUBSET, uniforms
 from lewel.data.cifar import Pixels
+from lewel.data.classes import composed
 from lewel.data.decode import first_few, printable
 from lewel.data.names import Names
 from lewel.errors import UserError
@@ -92,8 +94,8 @@ def _entries(file: Path) -> tuple[list[str], bytes]:
         content = file.read_bytes()
     except OSError as error:
         raise UserError(f"--subset {printable(file)}: {(error.strerror or str(error)).lower()}") from error
-    lines = os.fsdecode(content.removeprefix(b"\xef\xbb\xbf")).split("\n")
-    entries = [entry for line in lines if (entry := line.removesuffix("\r").removeprefix("./")).strip()]
+    lines = text_files.lines(text_files.decoded(content, f"--subset {printable(file)}").content)
+    entries = [entry for line in lines if (entry := line.removeprefix("./")).strip()]
     if not entries:
         raise UserError(f"--subset {printable(file)} is empty; it needs the name of an image on each line")
     if repeated := [entry for entry, count in Counter(entries).items() if count > 1]:
@@ -105,14 +107,9 @@ def _entries(file: Path) -> tuple[list[str], bytes]:
 
 def _matched(names: Names, entries: list[str], file: Path) -> Int64[np.ndarray, " chosen"]:
     """The images that the entries name, in the images' order: an entry is the end of "train/NAME", from a slash on."""
-    found: dict[str, list[int]] = {entry: [] for entry in entries}
-    depths = sorted({entry.count("/") for entry in entries})
-    for index, name in enumerate(names):
-        pieces = ("train/" + name).rsplit("/", depths[-1] + 1)
-        for depth in depths:
-            end = "/".join(pieces[-depth - 1 :]) if depth < len(pieces) else None
-            if end in found:
-                found[end].append(index)
+    found = _places(names, entries, str)
+    if any(not entry.isascii() and not there for entry, there in found.items()):  # é in another Unicode form
+        found = {**_places(names, entries, composed), **{entry: there for entry, there in found.items() if there}}
     if missing := [entry for entry, there in found.items() if not there]:
         raise UserError(
             f"--subset {printable(file)}: {len(missing)} of its {len(entries)} names do not exist in the images for "
@@ -124,3 +121,16 @@ def _matched(names: Names, entries: list[str], file: Path) -> Int64[np.ndarray, 
             "give them as CLASS/name"
         )
     return np.unique([there[0] for there in found.values()])
+
+
+def _places(names: Names, entries: list[str], form: Callable[[str], str]) -> dict[str, list[int]]:
+    """The images of each entry, compared in that form."""
+    forms = {form(entry): list[int]() for entry in entries}
+    depths = sorted({entry.count("/") for entry in entries})
+    for index, name in enumerate(names):
+        pieces = form("train/" + name).rsplit("/", depths[-1] + 1)
+        for depth in depths:
+            end = "/".join(pieces[-depth - 1 :]) if depth < len(pieces) else None
+            if end in forms:
+                forms[end].append(index)
+    return {entry: forms[form(entry)] for entry in entries}

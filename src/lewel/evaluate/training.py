@@ -120,7 +120,7 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
     for damage in damages:
         log.warning("%s; the job begins anew", damage)
     start = checkpoint.load(found, training, identity) if found is not None else 0
-    rows = Record(job.directory, "--out").open(start)
+    rows = Record(job.directory).open(start)
     with StopRequest() as stop, Progress(total, start, job.console) as progress:
         evaluate = _Evaluate(job, fit, rows)
         save = _Save(job.directory, training, identity, fit.steps.between_checkpoints)
@@ -139,7 +139,7 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
                 to_inputs=fit.to_inputs,
             )
     if stop.requested:  # in the last step, too late for the loop
-        raise Interrupted(total, total)
+        raise Interrupted(total, total, stop.by)
     evaluations = [row for row in rows.rows if fit.rank_by in row]
     chosen = max(evaluations, key=lambda row: row[fit.rank_by]) if fit.result == "best" else evaluations[-1]
     found = predictions.load(_of_step(job.directory, chosen["step"]))
@@ -226,7 +226,7 @@ class _Evaluate:
         epoch = step.number / self.fit.steps.an_epoch
         self.record.write({"step": step.number, "epoch": epoch, **numbers})
         at = f"epoch {epoch:g}" if best else f"step {step.number}"
-        self.job.console.print(f"{at}: {name} {numbers[name]:.2f} % on val", highlight=False)
+        self.job.console.print(f"{at}: {name} {numbers[name]:.2f} % on val")
 
 
 @dataclass
@@ -240,7 +240,9 @@ class _Save:
     background: Background = field(init=False)
 
     def __post_init__(self) -> None:
-        self.background = Background(lambda reason: f"--out {self.directory}: {reason}; make room and go on")
+        self.background = Background(
+            lambda reason: f"--out {self.directory} not written ({reason}); the same command goes on"
+        )
 
     def __call__(self, step: Step) -> None:
         if step.number % self.every and not step.last:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
+from lewel.console import Console
 from lewel.interop.export import TOLERANCE, Exported, export
+from lewel.terminal import say
 
 
 def save_export(source: str, to: str, out: Path, data: str | None) -> None:
     """On a UserError nothing is written."""
     with Console(stderr=True).status(f"exporting to {to}"):
         found = export(source, to, out, data)
-    print("\n".join(_report(found, to)))
+    say(*_report(found, to))
 
 
 def _report(found: Exported, to: str) -> list[str]:
     given, read = found.given, found.read
     why = f" ({read.why})" if read.why else ""
     images = f"{found.differences[0].shape[0]} images {found.images} at {given.image_size} px"
-    config = ["", "the config needs", "", found.config.rstrip()] if found.config else []
+    config = ["", "the config needs", "", *found.config.rstrip().splitlines()] if found.config else []
     return [
         str(given.account),
         f"{given.encoder.name} to {to}: {found.tensors} tensors in the source, {read.written} in the file, read back: "
@@ -32,5 +32,5 @@ def _report(found: Exported, to: str) -> list[str]:
         "",
         "to load it",
         "",
-        found.snippet.rstrip(),
+        *found.snippet.rstrip().splitlines(),
     ]

@@ -29,9 +29,10 @@ from lewel.data import scenes
 from lewel.data.images import evenly, open_images
 from lewel.data.loader import evaluation_batches
 from lewel.engine import files
-from lewel.errors import UserError, nearest
+from lewel.errors import UserError, nearest, reason
 from lewel.interop import detectron2, mmseg, onnx, state_dicts
 from lewel.interop.given import Features, Given, Read, open_given
+from lewel.interop.sources import split_place
 
 IMAGES = 8
 TOLERANCE = 1e-4  # of the largest feature; other kernels round at 1e-6, a tensor in a wrong place changes all of it
@@ -114,6 +115,8 @@ def export(source: str | Path, to: str, out: str | Path, data: str | Path | None
     Raises UserError, and leaves --out as it was: a format that has no such network, a file there that is another's, no
     images, tensors without a place, features that differ by more than `TOLERANCE` of the largest.
     """
+    if not isinstance(to, str) or not all(isinstance(each, str | Path) for each in (source, out, data or "")):
+        raise UserError("export takes a source of weights, the name of a format, a path to write, and a path of images")
     out = Path(out)
     if to not in FORMATS:
         raise UserError(f"--to {to}: one of {', '.join(FORMATS)} is needed{nearest(to, FORMATS)}")
@@ -128,7 +131,7 @@ def export(source: str | Path, to: str, out: str | Path, data: str | Path | None
             read = form.read(temporary, given)
             differences = compare(given, read, pixels)
     except OSError as error:
-        raise UserError(f"--out {out} not written: {error.strerror or error}; make room, or give another") from error
+        raise UserError(f"--out {out} not written ({reason(error)}); give another") from error
     config = form.config(given, out) if form.config is not None else ""
     tensors = len(given.backbone.state_dict())
     return Exported(out, replaced, given, tensors, read, which, differences, config, form.snippet(given, out))
@@ -190,7 +193,7 @@ def _check_out(out: Path, form: Format, source: str | Path) -> bool:
         raise UserError(f"--out {out} is a folder; give a name for a file")
     if not out.exists():
         return False
-    given = Path(str(source).rpartition("=")[2])
+    given, _ = split_place(str(source).rpartition("=")[2])
     if given.is_file() and out.samefile(given):
         raise UserError(f"--out {out} is the file of --weights; give another name")
     if form.record(out) is None:

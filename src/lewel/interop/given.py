@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lewel import config
 from lewel.errors import UserError
-from lewel.interop import published, weights
+from lewel.interop import account, weights
+from lewel.interop.architectures import RESNETS
 from lewel.model.encoder import Encoder, Headless, own_size
 
 Features = dict[str, Tensor]  # "map" (b, c, h, w) where there is one, "pooled" (b, c)
@@ -106,8 +107,8 @@ def resnet(given: Given, tool: str) -> ResNet:
     """Which of torchvision's ResNets it is. Raises UserError where the tool has no such network."""
     name = weights.untagged(given.encoder.name)
     others = "--to timm, safetensors or onnx takes them"
-    if name not in published.RESNETS:
-        raise UserError(f"--to {tool} is for the ResNets {', '.join(published.RESNETS)}; these are of {name}: {others}")
+    if name not in RESNETS:
+        raise UserError(f"--to {tool} is for the ResNets {', '.join(RESNETS)}; these are of {name}: {others}")
     if given.encoder.stem != "imagenet":
         raise UserError(f"--to {tool}: these weights are of {name} with the small stem, which it has not; {others}")
     groups, width = (int(number) for number in (re.findall(r"(\d+)x(\d+)d", name) or [(1, 64)])[0])
@@ -121,8 +122,8 @@ def filled(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     missing, unexpected = [name for name in here if name not in state], [name for name in state if name not in here]
     if missing or unexpected:
         raise UserError(
-            f"not exported: {len(missing)} tensors that the reader needs are missing ({published.shown(missing)}), and "
-            f"{len(unexpected)} are unexpected ({published.shown(unexpected)}); give weights of another architecture"
+            f"not exported: {len(missing)} tensors that the reader needs are missing ({account.shown(missing)}), and "
+            f"{len(unexpected)} are unexpected ({account.shown(unexpected)}); give weights of another architecture"
         )
     network.load_state_dict(dict(state))
     return network.eval()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,8 +33,8 @@ def load(run: Path) -> Loaded:
     """
     config = run / "config.yaml"
     if not config.is_file():
-        raise UserError(f"{run} is no run: it has no config.yaml; give the --run directory of `lewel pretrain`")
-    recipe = plan.from_yaml(config.read_text(encoding="utf-8"))
+        raise UserError(f"{run} is no run: it has no config.yaml; give the --out directory of `lewel pretrain`")
+    recipe = plan.read(config)
     found = _newest(run)
     trained = build.method(recipe)
     trained.load_state_dict(safetensors.torch.load_file(found / "module.safetensors"))
@@ -70,4 +69,4 @@ def _newest(run: Path) -> Path:
 
 def _seed(found: Path) -> int:
     """Of the run that a checkpoint is of."""
-    return json.loads((found / "state.json").read_bytes())["identity"]["recipe"]["seed"]
+    return checkpoint.read_state(found)["identity"]["recipe"].get("seed", 0)

@@ -20,7 +20,7 @@ import torchvision
 from torch import Tensor, nn
 
 from lewel.errors import UserError
-from lewel.interop import published, weights
+from lewel.interop import tensor_files, weights
 from lewel.interop.given import Features, Given, Read, as_json, filled, resnet, with_mean
 from lewel.model.encoder import Encoder, Headless
 
@@ -47,7 +47,7 @@ def pth_bytes(content: Any) -> bytes:
 def pth_record(path: Path) -> dict[str, Any] | None:
     """What `lewel export` wrote beside the tensors; None for a file of another origin."""
     try:
-        content = published.unpickled(path)
+        content = tensor_files.unpickled(path)
     except UserError:
         return None
     metadata = getattr(content.get("state_dict", content), "_metadata", {})

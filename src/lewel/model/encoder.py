@@ -28,6 +28,8 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str = "resnet50", stem: str = "imagenet", zero_init_last: bool = False):
         super().__init__()
+        if stem not in ("imagenet", "small"):
+            raise UserError(f"--stem {stem}: imagenet or small is needed")
         self.name, self.stem = name, stem
         self.backbone = _create(name, zero_init_last)
         if stem == "small":
@@ -140,6 +142,8 @@ def _accepted(probe: Callable[[], Any], what: str, image_size: int, allowed: str
 
 
 def _check_known(name: str) -> None:
+    if not isinstance(name, str):
+        raise UserError(f"{name!r} is no name of an encoder; timm.list_models() names them all")
     if not timm.is_model(name):
         hint = nearest(name, timm.list_models())
         raise UserError(f"--encoder {name} is not a timm model{hint} (timm.list_models() names them all)")
@@ -158,10 +162,13 @@ def _create(name: str, zero_init_last: bool) -> nn.Module:
 
 
 def _use_small_stem(backbone: nn.Module, name: str) -> None:
-    """3x3 convolution with stride 1 and no max-pool, the field's stem for images of 32-64 pixels."""
-    if not isinstance(backbone, ResNet) or not isinstance(backbone.conv1, nn.Conv2d):
-        raise UserError(f"--stem small is made for plain ResNets, not {name}; use --stem imagenet")
-    stem = nn.Conv2d(3, backbone.conv1.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
+    """3x3 convolution with stride 1 and no max-pool, the field's stem for images of 32-64 pixels.
+
+    It replaces the three convolutions of a deep stem (ResNet-D, resnet10t) too.
+    """
+    if not isinstance(backbone, ResNet) or not isinstance(backbone.bn1, nn.BatchNorm2d):
+        raise UserError(f"--stem small is made for ResNets, not {name}; use --stem imagenet")
+    stem = nn.Conv2d(3, backbone.bn1.num_features, kernel_size=3, stride=1, padding=1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     backbone.conv1 = stem
     backbone.maxpool = nn.Identity()

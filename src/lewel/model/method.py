@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,9 +49,14 @@ class Method(nn.Module):
         # whether MoCo's average of the coming step is still to do: not after a rejected step, whose weights it has seen
         self.register_buffer("pending", torch.ones((), dtype=torch.bool))
         self._pending = True
+        self._seen: int | None = (
+            None  # version of the online weights at a forward that no `after_step` has followed yet
+        )
         self.register_load_state_dict_post_hook(lambda module, _: module._read_pending())
 
     def forward(self, *views: View | Tensor, part: int | None = None) -> tuple[Tensor, dict[str, Any]]:
+        if self.training and torch.is_grad_enabled():
+            self._expect_after_step()
         pixels = [view.pixels if isinstance(view, View) else view for view in views]
         directions = [(i, j) for i in range(len(pixels)) for j in range(len(pixels)) if i != j]
         if not self.both_directions:
@@ -112,6 +118,7 @@ class Method(nn.Module):
                 if isinstance(objective, objectives.QueueInfoNCE):
                     objective.enqueue(out["keys"][name])
         self._set_pending(True)
+        self._seen = None
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, float]:
@@ -126,9 +133,21 @@ class Method(nn.Module):
         target = self.target.config
         return momentum_at(self.step, self.total_steps, target.momentum, target.schedule)
 
+    def _expect_after_step(self) -> None:
+        """Warn where the optimizer has moved the weights, and `after_step` has not moved the target since."""
+        version = next(parameter for parameter in self.online.parameters() if parameter.requires_grad)._version
+        if self._seen not in (None, version):
+            warnings.warn(
+                "the optimizer has stepped, but method.after_step(out) was not called: the target network or the queue "
+                "stays as it was; call method.before_step(step, total_steps) before each optimizer step and "
+                "method.after_step(out) behind it",
+                stacklevel=4,
+            )
+        self._seen = version
+
     def _set_pending(self, value: bool) -> None:
         self._pending = value  # read on the host, without asking the device
         self.pending.fill_(value)
 
     def _read_pending(self) -> None:
-        self._pending = bool(self.pending)
+        self._pending, self._seen = bool(self.pending), None

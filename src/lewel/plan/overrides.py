@@ -122,7 +122,19 @@ def apply(overrides: Overrides, recipe: Recipe) -> tuple[Recipe, list[str]]:
     changed = replace(recipe, method=method, optimizer=optimizer, data=_data(overrides, recipe.data))
     if overrides.queue is not None:
         changed = replace(changed, queue_share=None)
-    return _changed(changed, epochs=overrides.epochs), notes + dim_notes
+    changed, warmup_notes = _epochs(overrides, changed)
+    return changed, notes + dim_notes + warmup_notes
+
+
+def _epochs(overrides: Overrides, recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """--epochs. A warm-up that nobody asked for, and that leaves nothing of so short a run, keeps its share of it."""
+    shorter = _changed(recipe, epochs=overrides.epochs)
+    warmup, epochs = recipe.optimizer.warmup_epochs, shorter.epochs
+    if overrides.warmup_epochs is not None or warmup < epochs or shorter.epochs >= recipe.epochs:
+        return shorter, []
+    kept = warmup * epochs // recipe.epochs
+    note = f"--epochs {epochs} of the recipe's {recipe.epochs}: warm-up {warmup} -> {kept} epochs (--warmup-epochs)"
+    return replace(shorter, optimizer=replace(shorter.optimizer, warmup_epochs=kept)), [note]
 
 
 def _optimizer(overrides: Overrides, optimizer: Optimizer) -> tuple[Optimizer, list[str]]:

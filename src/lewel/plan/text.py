@@ -6,8 +6,10 @@ import dataclasses
 import json
 import types
 import typing
+from pathlib import Path
 from typing import Any
 
+from lewel import reading
 from lewel.config import Recipe
 from lewel.errors import UserError, nearest
 
@@ -28,15 +30,20 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(_lists(dataclasses.asdict(recipe)), sort_keys=False, allow_unicode=True, width=120)
 
 
-def from_yaml(text: str) -> Recipe:
+def read(path: Path) -> Recipe:
+    """The recipe in a run's config.yaml. Raises UserError as `from_yaml`, and for no regular file or not UTF-8."""
+    return from_yaml(reading.read_text(path, "restore it, or give another run"), str(path))
+
+
+def from_yaml(text: str, where: str = "config.yaml") -> Recipe:
     """The recipe that `to_yaml` wrote. Raises UserError: not YAML, an unknown or missing key, another type of value."""
     import yaml
 
     try:
         plain = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"config.yaml is not YAML: {' '.join(str(error).split())}") from error
-    return _read(Recipe, plain, "config.yaml")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
+        raise UserError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    return _read(Recipe, plain, where)
 
 
 def _canonical(value: Any) -> Any:

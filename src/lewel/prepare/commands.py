@@ -9,17 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 
-from rich.console import Console
-from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as Bar
-
+from lewel.console import Console, byte_bar, decimal
 from lewel.data import index, remote
 from lewel.data.cifar import Pixels
 from lewel.data.decode import printable
-from lewel.data.folder import Files, Split
+from lewel.data.folder import Files
 from lewel.data.images import is_divided, open_images
 from lewel.data.shards import Shards
+from lewel.data.splits import Split
 from lewel.engine import files as disk
 from lewel.engine.progress import Progress
 from lewel.errors import UserError
@@ -51,7 +48,7 @@ def make_subset(source: str, classes: Path, out: Path, console: Console | None =
     parts = subset.chosen(_parts(source, console), wanted)
     _write_index(parts, out, began, console)
     for sentence in subset.told(parts, wanted):
-        _say(console, sentence)
+        console.print(sentence)
 
 
 def pack(source: str, out: Path, shard_size: float, workers: int, console: Console | None = None) -> None:
@@ -70,7 +67,7 @@ def pack(source: str, out: Path, shard_size: float, workers: int, console: Conso
         new = packing.pack(planned, out, workers, advance)
     done = "wrote" if new else "all is there already:"
     size = f"{len(planned.shards)} shards, {decimal(planned.total)}"
-    _say(console, f"{done} {printable(out)}: {_counts(parts)}, {size}, in {time.monotonic() - began:.1f} s")
+    console.print(f"{done} {printable(out)}: {_counts(parts)}, {size}, in {time.monotonic() - began:.1f} s")
 
 
 def make_voc_aug(root: Path, sbd: Path, out: Path, workers: int, console: Console | None = None) -> None:
@@ -91,16 +88,16 @@ def make_voc_aug(root: Path, sbd: Path, out: Path, workers: int, console: Consol
 
         new = voc_aug.write(planned, out, workers, advance)
     took = f"{new:,} masks were missing, in {time.monotonic() - began:.1f} s"
-    _say(console, f"{'wrote' if new else 'all is there already:'} {printable(out)}: {took}")
+    console.print(f"{'wrote' if new else 'all is there already:'} {printable(out)}: {took}")
     for sentence in voc_aug.told(planned.counts):
-        _say(console, sentence)
+        console.print(sentence)
 
 
 def _parts(where: str, console: Console) -> dict[str, Files]:
     """Both parts of a divided folder, or all of one that is not."""
     if remote.is_url(where):
         raise UserError(f"{where}: files at a URL cannot be listed; give a folder")
-    found = {}
+    found, notes = dict[str, Files](), dict[str, None]()
     with console.status(f"looking for images in {printable(where)}"), packing.errors_of(""):
         for part, split in PARTS if is_divided(where) else WHOLE:
             images = open_images(where, split)
@@ -111,6 +108,9 @@ def _parts(where: str, console: Console) -> dict[str, Files]:
             if isinstance(images, Pixels):
                 raise UserError(f"{where} is CIFAR-10, which is read at once as it is; give a folder of image files")
             found[part] = Files(str(Path(images.root).absolute()), images.names, images.labels, images.classes)
+            notes |= dict.fromkeys(images.notes)
+    for note in notes:
+        console.print(note)
     return found
 
 
@@ -131,7 +131,7 @@ def _write_index(parts: dict[str, Files], out: Path, began: float, console: Cons
         raise UserError(
             f"--out {printable(out)} cannot be written ({error.strerror or error}); give another"
         ) from error
-    _say(console, f"wrote {printable(out)}: {_counts(parts)}, in {time.monotonic() - began:.1f} s")
+    console.print(f"wrote {printable(out)}: {_counts(parts)}, in {time.monotonic() - began:.1f} s")
 
 
 def _check_replaceable(out: Path) -> None:
@@ -157,9 +157,8 @@ def _counts(parts: dict[str, Files]) -> str:
 def _progress(total: int, console: Console) -> Iterator[packing.Advance]:
     """Bytes, speed and time left: a bar on a terminal, a line now and then anywhere else."""
     if console.is_terminal:
-        columns = (DownloadColumn(), BarColumn(20), TransferSpeedColumn(), TimeRemainingColumn(), TextColumn("left"))
-        with Bar(*columns, console=console) as bar:
-            task = bar.add_task("", total=total)
+        with byte_bar(console) as bar:
+            task = bar.add_task("left", total=total)
             yield lambda size: bar.advance(task, size)
         return
     yield _Lines(total, console).advance
@@ -182,8 +181,4 @@ class _Lines:
             self.said = now
             speed = self.done / (now - self.began)
             left = timedelta(seconds=round((self.total - self.done) / speed))
-            _say(self.console, f"{decimal(self.done)} of {decimal(self.total)}  {decimal(int(speed))}/s  {left} left")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(f"{decimal(self.done)} of {decimal(self.total)}  {decimal(int(speed))}/s  {left} left")

@@ -5,7 +5,6 @@ What is there already is checked and kept, so the same call after a crash goes o
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -27,7 +26,7 @@ from lewel.data.folder import Files
 from lewel.data.names import Names
 from lewel.data.shards import Layout, Shards
 from lewel.engine import files as disk
-from lewel.errors import UserError
+from lewel.errors import UserError, reason
 from lewel.prepare.shard_plan import Plan, Shard
 
 LOCK = ".lewel-pack.lock"  # stays: who removes it may do so while another one waits for it
@@ -62,11 +61,13 @@ def _sizes(files: Files, first: int) -> tuple[list[int], list[str]]:
             status = os.stat(files.file(number))
         except (OSError, ValueError) as error:
             sizes.append(0)
-            problems.append(f"{files.path(number)}: {(getattr(error, 'strerror', None) or str(error)).lower()}")
+            problems.append(
+                f"{printable(files.path(number))}: {(getattr(error, 'strerror', None) or str(error)).lower()}"
+            )
             continue
         sizes.append(status.st_size)
         if not stat.S_ISREG(status.st_mode):
-            problems.append(f"{files.path(number)}: not a regular file")
+            problems.append(f"{printable(files.path(number))}: not a regular file")
     return sizes, problems
 
 
@@ -227,15 +228,16 @@ def _add(plan: Plan, part: str, number: int, file: BinaryIO, stop: Event, advanc
     if stop.is_set():
         raise UserError("stopped")
     files, size = plan.parts[part], int(plan.sizes[part][number])
+    named = printable(files.path(number))
     try:
         data = Path(files.file(number)).read_bytes()
     except OSError as error:
         raise UserError(
-            f"{files.path(number)} cannot be packed: {(error.strerror or str(error)).lower()}; restore it, or remove "
+            f"{named} cannot be packed: {(error.strerror or str(error)).lower()}; restore it, or remove "
             "it and index the folder again"
         ) from error
     if len(data) != size:
-        raise UserError(f"{files.path(number)} changed while it was packed: {len(data)} bytes, not {size}; pack again")
+        raise UserError(f"{named} changed while it was packed: {len(data)} bytes, not {size}; pack again")
     header, behind = plan.image_header(part, number), plan.behind_image(part, number)
     file.write(header)
     file.write(data)
@@ -280,5 +282,5 @@ def _packed(plan: Plan, sums: Mapping[str, np.ndarray]) -> dict[str, Shards]:
 
 
 def _cannot_write(out: Path, error: OSError) -> UserError:
-    more = "make room and give the same command again" if error.errno == errno.ENOSPC else "give another --out"
-    return UserError(f"--out {printable(out)} cannot be written ({error.strerror or error}); {more}")
+    why = f"--out {printable(out)} cannot be written ({reason(error)})"
+    return UserError(f"{why}; the same command goes on, or give another --out")

@@ -7,15 +7,16 @@ lists go by the name ImageNet-100; the one that LEWEL's ablations use is CMC's.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lewel.data.decode import printable
-from lewel.data.folder import Files, number
+from lewel.data import text_files
+from lewel.data.classes import matched, number
+from lewel.data.decode import first_few, printable
+from lewel.data.folder import Files
 from lewel.errors import UserError
 
 IMAGENET_100 = "d61d354b64beb3ce2c2c9cf04a874298362dc9fcd589e15ee34c5e4592145746"
@@ -40,10 +41,10 @@ class ClassList:
 def read_classes(path: Path) -> ClassList:
     """A class on each line. Raises UserError for a list that cannot be read, is empty, or names a class twice."""
     try:
-        text = os.fsdecode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        text = text_files.decoded(path.read_bytes(), f"--classes {printable(path)}").content
     except OSError as error:
         raise UserError(f"--classes {printable(path)} cannot be read: {error.strerror or error}") from error
-    names = [line.strip() for line in text.split("\n") if line.strip()]
+    names = [line.strip() for line in text_files.lines(text) if line.strip()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"--classes {printable(path)}: {printable(twice[0])} is there twice; name every class once")
     if len(names) < 2:
@@ -62,17 +63,15 @@ def chosen(parts: Mapping[str, Files], classes: ClassList) -> dict[str, Files]:
 def _of_part(part: str, files: Files, classes: ClassList) -> Files:
     if files.labels is None or files.classes is None:
         raise UserError(f"{printable(files.root)} has no classes; a folder for each is needed, two or more")
-    wanted = {printable(name) for name in classes.names}
-    if missing := sorted(wanted - set(files.classes)):
-        more = ", ..." if len(missing) > 3 else ""
+    kept = matched(classes.names, files.classes)
+    if missing := sorted(name for name, number in zip(classes.names, kept.tolist(), strict=True) if number < 0):
         raise UserError(
-            f"--classes {classes.file}: {len(missing)} of its {len(wanted)} classes are not in {printable(files.root)}"
-            f"{'' if part == 'images' else f' ({part})'}: {', '.join(missing[:3])}{more}"
+            f"--classes {classes.file}: {len(missing)} of its {len(classes.names)} classes are not in "
+            f"{printable(files.root)}{'' if part == 'images' else f' ({part})'}: {first_few(missing)}"
         )
-    kept = [place for place, name in enumerate(files.classes) if name in wanted]
     some = files.subset(np.flatnonzero(np.isin(files.labels, kept)))
     assert some.labels is not None
-    labels, names = number([files.classes[label] for label in some.labels])
+    labels, names, _ = number([files.classes[label] for label in some.labels])
     return Files(some.root, some.names, labels, names)
 
 

@@ -105,8 +105,8 @@ def write(plan: Plan, out: Path, workers: int, advance: Advance) -> int:
 def _write(plan: Plan, out: Path, workers: int, advance: Advance) -> int:
     for name in LINKED:
         _link(plan.voc / name, out / name)
-    for left in (out / MASKS).glob(".*.tmp"):  # of a killed process
-        left.unlink()
+    for folder in (out / MASKS, out / LISTS):
+        disk.clean(folder)
     there = {entry.name.removesuffix(".png") for entry in os.scandir(out / MASKS)}
     missing = [name for name in plan.names if name not in there]
     advance(len(plan.names) - len(missing))

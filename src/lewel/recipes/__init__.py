@@ -64,6 +64,8 @@ def get(name: str) -> Recipe:
 
     Raises UserError: no such recipe (with the nearest name), file or function; a file that fails; another return value.
     """
+    if not isinstance(name, str):
+        raise UserError(f"{name!r} is no name of a recipe; `lewel recipes` lists all, and FILE.py:FUNCTION is one too")
     if name in _RECIPES:
         return _RECIPES[name]()
     path, colon, function = name.rpartition(":")

@@ -26,7 +26,7 @@ def moco_v2_folder() -> Recipe:
     """MoCo v2 on a folder of images, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain moco_v2_folder --data images --run moco_v2
+    Command: lewel pretrain moco_v2_folder --data images --out moco_v2
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -39,7 +39,7 @@ def byol_folder() -> Recipe:
     """BYOL on a folder of images, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain byol_folder --data images --run byol
+    Command: lewel pretrain byol_folder --data images --out byol
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -52,7 +52,7 @@ def lewel_m_folder() -> Recipe:
     """LEWEL_M on a folder of images, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain lewel_m_folder --data images --run lewel_m
+    Command: lewel pretrain lewel_m_folder --data images --out lewel_m
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -65,7 +65,7 @@ def lewel_b_folder() -> Recipe:
     """LEWEL_B on a folder of images, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain lewel_b_folder --data images --run lewel_b
+    Command: lewel pretrain lewel_b_folder --data images --out lewel_b
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet

@@ -28,7 +28,7 @@ def moco_v2_in100() -> Recipe:
     """MoCo v2, ImageNet-100, 240 epochs.
 
     Paper: Tables 5 and 6, MoCo v2 (wider heads: --dim 256, --dim 512)
-    Command: lewel pretrain moco_v2_in100 --data imagenet100 --run moco_v2
+    Command: lewel pretrain moco_v2_in100 --data imagenet100 --out moco_v2
     Cost: about 8 h on 8 V100
     Expected: 79.5 / 61.6 (Tables 5, 6); --dim 256: 79.8 / 60.6, --dim 512: 80.2 / 61.5
     Measured: not measured yet
@@ -40,7 +40,7 @@ def byol_in100() -> Recipe:
     """BYOL, ImageNet-100, 240 epochs.
 
     Paper: Table 7, BYOL
-    Command: lewel pretrain byol_in100 --data imagenet100 --run byol
+    Command: lewel pretrain byol_in100 --data imagenet100 --out byol
     Cost: about 8 h on 8 V100
     Expected: 81.4 / 59.7 (Table 7)
     Measured: not measured yet
@@ -52,7 +52,7 @@ def lewel_m_in100() -> Recipe:
     """LEWEL_M, ImageNet-100, 240 epochs.
 
     Paper: Tables 5 and 6, LEWEL_M; Fig. 3 (--beta, --aligned-dim)
-    Command: lewel pretrain lewel_m_in100 --data imagenet100 --run lewel_m
+    Command: lewel pretrain lewel_m_in100 --data imagenet100 --out lewel_m
     Cost: about 8 h on 8 V100
     Expected: 82.1 / 63.4 (Tables 5, 6)
     Measured: not measured yet
@@ -64,7 +64,7 @@ def lewel_b_in100() -> Recipe:
     """LEWEL_B, ImageNet-100, 240 epochs.
 
     Paper: Table 7, LEWEL_B, d 256, h 4 (--dim, --groups)
-    Command: lewel pretrain lewel_b_in100 --data imagenet100 --run lewel_b
+    Command: lewel pretrain lewel_b_in100 --data imagenet100 --out lewel_b
     Cost: about 8 h on 8 V100
     Expected: 83.3 / 63.4 (Table 7); the other rows are --dim and --groups
     Measured: not measured yet
@@ -76,7 +76,7 @@ def lewel_m_aligned_only_in100() -> Recipe:
     """LEWEL_M, ImageNet-100: no global loss: g only makes the maps.
 
     Paper: Table 5, aligned only
-    Command: lewel pretrain lewel_m_aligned_only_in100 --data imagenet100 --run lewel_m_aligned_only
+    Command: lewel pretrain lewel_m_aligned_only_in100 --data imagenet100 --out lewel_m_aligned_only
     Cost: about 8 h on 8 V100
     Expected: 80.0 / 62.6 (Table 5)
     Measured: not measured yet
@@ -89,7 +89,7 @@ def lewel_m_separate_head_in100() -> Recipe:
     """LEWEL_M, ImageNet-100: the maps come from a head of their own.
 
     Paper: Table 5, without coupled head
-    Command: lewel pretrain lewel_m_separate_head_in100 --data imagenet100 --run lewel_m_separate_head
+    Command: lewel pretrain lewel_m_separate_head_in100 --data imagenet100 --out lewel_m_separate_head
     Cost: about 8 h on 8 V100
     Expected: 81.0 / 62.7 (Table 5)
     Measured: not measured yet
@@ -102,7 +102,7 @@ def lewel_m_random_maps_in100() -> Recipe:
     """LEWEL_M, ImageNet-100: the maps are noise.
 
     Paper: Table 6, LEWEL_M with random W
-    Command: lewel pretrain lewel_m_random_maps_in100 --data imagenet100 --run lewel_m_random_maps
+    Command: lewel pretrain lewel_m_random_maps_in100 --data imagenet100 --out lewel_m_random_maps
     Cost: about 8 h on 8 V100
     Expected: 79.8 / 61.9 (Table 6)
     Measured: not measured yet
@@ -115,7 +115,7 @@ def lewel_m_no_extra_head_in100() -> Recipe:
     """LEWEL_M, ImageNet-100: g also projects the aligned vectors.
 
     Paper: Table 6, LEWEL_M without extra head
-    Command: lewel pretrain lewel_m_no_extra_head_in100 --data imagenet100 --run lewel_m_no_extra_head
+    Command: lewel pretrain lewel_m_no_extra_head_in100 --data imagenet100 --out lewel_m_no_extra_head
     Cost: about 8 h on 8 V100
     Expected: 81.8 / 63.0 (Table 6)
     Measured: not measured yet
@@ -128,7 +128,7 @@ def moco_v2_extra_head_in100() -> Recipe:
     """MoCo v2, ImageNet-100: a second head and queue on the pooled vector.
 
     Paper: Table 6, MoCo v2 with extra head
-    Command: lewel pretrain moco_v2_extra_head_in100 --data imagenet100 --run moco_v2_extra_head
+    Command: lewel pretrain moco_v2_extra_head_in100 --data imagenet100 --out moco_v2_extra_head
     Cost: about 8 h on 8 V100
     Expected: 79.9 / 62.2 (Table 6)
     Measured: not measured yet

@@ -30,7 +30,7 @@ def moco_v2_in1k_100ep() -> Recipe:
     """MoCo v2, ImageNet-1k, 100 epochs, at MoCo's own rate; the one of the paper's own runs is not known.
 
     Paper: Table 1, MoCo v2, 100 epochs
-    Command: torchrun --nproc-per-node 8 -m lewel pretrain moco_v2_in1k_100ep --data imagenet --run moco_v2
+    Command: torchrun --nproc-per-node 8 -m lewel pretrain moco_v2_in1k_100ep --data imagenet --out moco_v2
     Cost: 34 h on 8 V100 (Table 9: 1,213 s an epoch)
     Expected: 64.5 (Table 1)
     Measured: not measured yet
@@ -42,7 +42,7 @@ def moco_v2_in1k_200ep() -> Recipe:
     """MoCo v2, ImageNet-1k, 200 epochs: the published MoCo v2.
 
     Paper: Table 1, MoCo v2, 200 epochs
-    Command: torchrun --nproc-per-node 8 -m lewel pretrain moco_v2_in1k_200ep --data imagenet --run moco_v2
+    Command: torchrun --nproc-per-node 8 -m lewel pretrain moco_v2_in1k_200ep --data imagenet --out moco_v2
     Cost: 67 h on 8 V100 (Table 9: 1,213 s an epoch)
     Expected: 67.5 (Table 1)
     Measured: not measured yet
@@ -54,7 +54,7 @@ def lewel_m_in1k_100ep() -> Recipe:
     """LEWEL_M, ImageNet-1k, 100 epochs. Without published code: h 4, c' 128, one direction, no warm-up are our reading.
 
     Paper: Table 1, LEWEL_M, 100 epochs
-    Command: torchrun --nproc-per-node 8 -m lewel pretrain lewel_m_in1k_100ep --data imagenet --run lewel_m
+    Command: torchrun --nproc-per-node 8 -m lewel pretrain lewel_m_in1k_100ep --data imagenet --out lewel_m
     Cost: 34 h on 8 V100 (Table 9: 1,222 s an epoch)
     Expected: 66.1 (Table 1)
     Measured: not measured yet
@@ -66,7 +66,7 @@ def lewel_m_in1k_200ep() -> Recipe:
     """LEWEL_M, ImageNet-1k, 200 epochs; otherwise as 100.
 
     Paper: Table 1, LEWEL_M, 200 epochs
-    Command: torchrun --nproc-per-node 8 -m lewel pretrain lewel_m_in1k_200ep --data imagenet --run lewel_m
+    Command: torchrun --nproc-per-node 8 -m lewel pretrain lewel_m_in1k_200ep --data imagenet --out lewel_m
     Cost: 68 h on 8 V100 (Table 9: 1,222 s an epoch)
     Expected: 68.4 (Table 1; Table 8 says 68.1)
     Measured: not measured yet
@@ -78,7 +78,7 @@ def byol_in1k_100ep() -> Recipe:
     """BYOL with EMAN, ImageNet-1k, 100 epochs.
 
     Paper: Table 1, BYOL, 100 epochs
-    Command: torchrun --nproc-per-node 8 -m lewel pretrain byol_in1k_100ep --data imagenet --run byol
+    Command: torchrun --nproc-per-node 8 -m lewel pretrain byol_in1k_100ep --data imagenet --out byol
     Cost: 32 h on 8 V100 (Table 9: 1,141 s an epoch)
     Expected: 70.6 (Table 1)
     Measured: not measured yet
@@ -90,7 +90,7 @@ def byol_in1k_200ep() -> Recipe:
     """BYOL with EMAN, ImageNet-1k, 200 epochs: the numbers of BYOL-EMAN's authors, at twice their batch.
 
     Paper: Table 1, BYOL, 200 epochs
-    Command: torchrun --nproc-per-node 8 -m lewel pretrain byol_in1k_200ep --data imagenet --run byol
+    Command: torchrun --nproc-per-node 8 -m lewel pretrain byol_in1k_200ep --data imagenet --out byol
     Cost: 63 h on 8 V100 (Table 9: 1,141 s an epoch)
     Expected: 71.9 (Table 1; BYOL-EMAN's authors report 72.2)
     Measured: not measured yet
@@ -102,7 +102,7 @@ def lewel_b_in1k_100ep() -> Recipe:
     """LEWEL_B with EMAN, ImageNet-1k, 100 epochs: the numbers of the published log (LARS; the paper's text says SGD).
 
     Paper: Table 1, LEWEL_B, 100 epochs
-    Command: torchrun --nproc-per-node 8 -m lewel pretrain lewel_b_in1k_100ep --data imagenet --run lewel_b
+    Command: torchrun --nproc-per-node 8 -m lewel pretrain lewel_b_in1k_100ep --data imagenet --out lewel_b
     Cost: 33 h on 8 V100 (Table 9: 1,191 s an epoch)
     Expected: 71.9 (Table 1; Table 9 says 71.5)
     Measured: not measured yet
@@ -114,7 +114,7 @@ def lewel_b_in1k_200ep() -> Recipe:
     """LEWEL_B with EMAN, ImageNet-1k, 200 epochs: the numbers of the published script.
 
     Paper: Table 1, LEWEL_B, 200 epochs
-    Command: torchrun --nproc-per-node 8 -m lewel pretrain lewel_b_in1k_200ep --data imagenet --run lewel_b
+    Command: torchrun --nproc-per-node 8 -m lewel pretrain lewel_b_in1k_200ep --data imagenet --out lewel_b
     Cost: 66 h on 8 V100 (Table 9: 1,191 s an epoch)
     Expected: 72.8 (Table 1)
     Measured: not measured yet
@@ -129,7 +129,7 @@ def lewel_b_in1k_400ep() -> Recipe:
     (exclude "bias_and_backbone_bn"); here they are excluded, as the paper's text says.
 
     Paper: Table 1, LEWEL_B, 400 epochs
-    Command: srun --ntasks 32 lewel pretrain lewel_b_in1k_400ep --data imagenet --run lewel_b
+    Command: srun --ntasks 32 lewel pretrain lewel_b_in1k_400ep --data imagenet --out lewel_b
     Cost: not published
     Expected: 73.8 (Table 1)
     Measured: not measured yet

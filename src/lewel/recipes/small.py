@@ -30,7 +30,7 @@ def moco_v2_cifar10() -> Recipe:
     """MoCo v2, CIFAR-10, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain moco_v2_cifar10 --data cifar10 --run moco_v2
+    Command: lewel pretrain moco_v2_cifar10 --data cifar10 --out moco_v2
     Cost: not measured yet
     Expected: kNN 89.9 at 800 epochs (lightly), linear 92.9 at 1000 (solo-learn): other settings, for orientation
     Measured: not measured yet
@@ -43,7 +43,7 @@ def byol_cifar10() -> Recipe:
     """BYOL, CIFAR-10, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain byol_cifar10 --data cifar10 --run byol
+    Command: lewel pretrain byol_cifar10 --data cifar10 --out byol
     Cost: not measured yet
     Expected: kNN 91.0 at 800 epochs (lightly), linear 92.6 at 1000 (solo-learn): other settings, for orientation
     Measured: not measured yet
@@ -56,7 +56,7 @@ def lewel_m_cifar10() -> Recipe:
     """LEWEL_M, CIFAR-10, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain lewel_m_cifar10 --data cifar10 --run lewel_m
+    Command: lewel pretrain lewel_m_cifar10 --data cifar10 --out lewel_m
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -69,7 +69,7 @@ def lewel_b_cifar10() -> Recipe:
     """LEWEL_B, CIFAR-10, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain lewel_b_cifar10 --data cifar10 --run lewel_b
+    Command: lewel pretrain lewel_b_cifar10 --data cifar10 --out lewel_b
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -82,7 +82,7 @@ def moco_v2_px64() -> Recipe:
     """MoCo v2, 64 px images, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain moco_v2_px64 --data images --run moco_v2
+    Command: lewel pretrain moco_v2_px64 --data images --out moco_v2
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -95,7 +95,7 @@ def byol_px64() -> Recipe:
     """BYOL, 64 px images, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain byol_px64 --data images --run byol
+    Command: lewel pretrain byol_px64 --data images --out byol
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -108,7 +108,7 @@ def lewel_m_px64() -> Recipe:
     """LEWEL_M, 64 px images, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain lewel_m_px64 --data images --run lewel_m
+    Command: lewel pretrain lewel_m_px64 --data images --out lewel_m
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet
@@ -121,7 +121,7 @@ def lewel_b_px64() -> Recipe:
     """LEWEL_B, 64 px images, 200 epochs.
 
     Paper: none
-    Command: lewel pretrain lewel_b_px64 --data images --run lewel_b
+    Command: lewel pretrain lewel_b_px64 --data images --out lewel_b
     Cost: not measured yet
     Expected: nothing published
     Measured: not measured yet

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
-from rich.console import Console
 
 from lewel import plan, recipes
 from lewel.config import Extraction
+from lewel.console import Console
+from lewel.data import own_pictures
 from lewel.data.decode import DecodeError
-from lewel.data.images import Images, is_divided, mixed, open_images
+from lewel.data.folder import Files
+from lewel.data.images import Images, Source, is_divided, mixed, open_images
 from lewel.engine import files
 from lewel.errors import UserError
 from lewel.evaluate.neighbours import find
 from lewel.interop import runs
+from lewel.terminal import say
 from lewel.visualize import compare, maps, neighbours, style, views
 
 
@@ -23,12 +26,13 @@ def save_views(recipe: str, data: str, numbers: plan.Overrides, out: Path, count
     """The views of `count` images, as the recipe with these numbers draws them. On a UserError nothing is written."""
     _check(out, count)
     images = open_images(data, "train" if is_divided(data) else None)
+    _check_not_among(out, images)
     chosen = plan.resolve(
         recipes.get(recipe), numbers, max(len(images), 10**7)
     ).recipe  # the batch does not matter here
     figure = views.views_figure(pick(images, count, seed), chosen.data, seed, count)
     views.save(figure, out)
-    print(f"wrote {out}")
+    say(f"wrote {out}")
 
 
 def save_maps(run: Path, data: str, out: Path, count: int, indices: Sequence[int], size: int | None, seed: int) -> None:
@@ -36,6 +40,7 @@ def save_maps(run: Path, data: str, out: Path, count: int, indices: Sequence[int
     _check(out, count)
     loaded = runs.load(run)
     images = open_images(data, "val" if is_divided(data) else None)
+    _check_not_among(out, images)
     figure = maps.maps_figure(
         loaded.trained,
         loaded.initial,
@@ -46,7 +51,7 @@ def save_maps(run: Path, data: str, out: Path, count: int, indices: Sequence[int
         seed=seed,
     )
     maps.save(figure, out)
-    print(f"wrote {out}")
+    say(f"wrote {out}")
 
 
 def save_comparison(directories: Sequence[Path], out: Path) -> None:
@@ -55,8 +60,8 @@ def save_comparison(directories: Sequence[Path], out: Path) -> None:
     runs = [compare.read(directory) for directory in directories]
     figure = compare.figure(runs)
     style.save(figure, out)
-    Console().print(compare.table(runs), highlight=False)
-    print(f"wrote {out}")
+    Console().print(compare.table(runs))
+    say(f"wrote {out}")
 
 
 def save_neighbours(options: Extraction, out: Path, queries: int, nearest: int, seed: int, gallery: int) -> None:
@@ -66,8 +71,8 @@ def save_neighbours(options: Extraction, out: Path, queries: int, nearest: int, 
         if value < 1:
             raise UserError(f"--{flag} {value}: must be 1 or more")
     found = find(options, queries, nearest, seed, gallery, Console(stderr=True))
-    files.replace(out, neighbours.page(found).encode("utf-8", "backslashreplace"))
-    print(f"wrote {out}: {neighbours.in_words(found)}")
+    files.deliver(out, neighbours.page(found).encode("utf-8", "backslashreplace"))
+    say(f"wrote {out}: {neighbours.in_words(found)}")
 
 
 def pick(images: Images, count: int, seed: int) -> list[Image.Image]:
@@ -83,6 +88,13 @@ def pick(images: Images, count: int, seed: int) -> list[Image.Image]:
     return found
 
 
+def _check_not_among(out: Path, images: Source) -> None:
+    """Raises UserError for a picture among the images that a later scan would take for one of them."""
+    is_own = not isinstance(images, Files) or out.name in own_pictures.NAMES
+    if not is_own and Path(images.root).resolve() in out.resolve().parent.parents:
+        raise UserError(f"--out {out} lies among the images of --data, and would be trained on; give a name elsewhere")
+
+
 def _check(out: Path, count: int = 1, flag: str = "images", ending: str = ".png") -> None:
     if out.suffix.lower() != ending:
         raise UserError(f"--out {out}: a name that ends in {ending} is needed")
@@ -90,3 +102,4 @@ def _check(out: Path, count: int = 1, flag: str = "images", ending: str = ".png"
         raise UserError(f"--out {out}: the folder {out.parent} does not exist")
     if count < 1:
         raise UserError(f"--{flag} {count}: must be 1 or more")
+    files.check_writable(out)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from lewel import plan
 from lewel.config import Recipe
+from lewel.console import Table
 from lewel.engine import record
 from lewel.errors import UserError
 from lewel.evaluate.during import TITLES
@@ -54,7 +54,7 @@ def read(directory: Path) -> Run:
     rows = record.read(directory / "metrics.jsonl")
     if not config.is_file() or not rows:
         raise UserError(f"{directory} is no run with records; give run directories of `lewel pretrain`")
-    return Run(directory.name, plan.from_yaml(config.read_text(encoding="utf-8")), rows)
+    return Run(directory.name, plan.read(config), rows)
 
 
 def figure(runs: Sequence[Run]) -> Figure:

@@ -26,6 +26,7 @@ from lewel.data.scene_paint import paint
 from lewel.model import maps
 from lewel.model.branch import Branch
 from lewel.shapes import Embeddings
+from lewel.terminal import say
 from lewel.visualize import style
 from lewel.visualize.diagram import TILE, arrow, box, column, line, lively, relative, stack
 
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     material = gather()
     for name, draw in (("fig1_where", where), ("fig2_pipeline", pipeline), ("fig4_groups", groups)):
         style.save(draw(material), out / f"{name}.png", dpi=144, colours=160)
-        print(f"wrote {out / name}.png")
+        say(f"wrote {out / name}.png")
 
 
 @torch.no_grad()

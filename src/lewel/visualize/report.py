@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from lewel.engine import files, record
+from lewel.engine import files, record, status
 from lewel.evaluate.during import TITLES
 from lewel.visualize import template
 from lewel.visualize.chart import Chart, chart, number
@@ -76,12 +77,14 @@ def page(run: Path, summary: Mapping[str, str]) -> str:
     settings, comments = read_config(run / "config.yaml")
     trained = [row for row in rows if "loss" in row]
     judged = [str(row["verdict"]) for row in rows if row.get("verdict")]
+    state = status.read(run)
     return template.render(
         Path(__file__).with_name("report.html.j2"),
         title=str(settings.get("name") or run.name),
         directory=str(run),
         verdict=judged[-1] if judged else "no steps recorded",
-        tiles=tiles(trained, rows),
+        ended="" if state is None else str(state),
+        tiles=tiles(trained, rows, state),
         results=[*results(rows), *((name, text) for name, text in summary.items())],
         charts=charts(rows),
         pictures=[(title, embedded(run / name)) for name, title in PICTURES.items() if (run / name).is_file()],
@@ -103,12 +106,12 @@ def series(rows: Sequence[Row], names: Iterable[str]) -> dict[str, list[tuple[fl
     return {_short(key): [(row["step"], row[key]) for row in rows if key in row and "step" in row] for key in wanted}
 
 
-def tiles(trained: Sequence[Row], rows: Sequence[Row]) -> list[Tile]:
+def tiles(trained: Sequence[Row], rows: Sequence[Row], state: status.Status | None = None) -> list[Tile]:
     """Steps, loss, evaluations and speed, as far as they are known."""
     found = []
     if trained:
         first, last = trained[0], trained[-1]
-        found.append(Tile("Steps", number(last["step"]), ""))
+        found.append(_steps(last["step"]) if state is None else _steps(state.step, state.total_steps))
         found.append(Tile("Loss", _text(last["loss"]), f"from {_text(first['loss'])}"))
     for name, title in TITLES.items():
         tests = [row[f"{name}/top1"] for row in rows if row.get(f"{name}/top1") is not None]
@@ -119,6 +122,10 @@ def tiles(trained: Sequence[Row], rows: Sequence[Row]) -> list[Tile]:
     if speeds:
         found.append(Tile("Images per second", number(round(speeds[len(speeds) // 2], 1)), "median"))
     return found
+
+
+def _steps(step: int, total: int | None = None) -> Tile:
+    return Tile("Steps", number(step), "" if total is None else f"of {number(total)}")
 
 
 def results(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -184,5 +191,5 @@ def _short(key: str) -> str:
     return key.split("/", 1)[-1]
 
 
-def _text(value: float | None) -> str:
-    return "not finite" if value is None else number(value)
+def _text(value: object) -> str:
+    return number(value) if isinstance(value, int | float) and math.isfinite(value) else "not finite"

@@ -7,7 +7,15 @@ from typing import Any
 
 import jinja2
 
+from lewel.terminal import printable
 from lewel.version import __version__
+
+
+def _shown(value: object) -> object:
+    """Control characters, and those that turn the order of the letters, as escapes; layout and markup as they are."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):  # a macro's result
+        return value
+    return printable(value, keep="\n\t\xa0")
 
 
 def render(path: Path, **values: Any) -> str:
@@ -15,6 +23,7 @@ def render(path: Path, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([path.parent, Path(__file__).parent]),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )

@@ -1,12 +1,21 @@
-"""Names of files, folders and classes, which may hold anything, as text that can be drawn."""
+"""Names of files, folders and classes, which may hold anything, in pictures and in Markdown.
+
+Pages escape them in `template`, the terminal in `lewel.terminal`.
+"""
 
 from __future__ import annotations
 
+import re
 
-def printable(name: str) -> str:
-    """One line; what is no text, such as a byte that is no UTF-8 or a control character, is written as an escape."""
-    text = " ".join(name.split()).encode("utf-8", "backslashreplace").decode()
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+from lewel.terminal import printable
+
+_SPECIAL = re.compile(r"[\\`*|~]|(?<=\])[(:\[]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word means nothing
+
+
+def in_markdown(text: str) -> str:
+    """One line of Markdown, in a table or outside, that shows this very text: no markup, links, columns or HTML."""
+    escaped = _SPECIAL.sub(r"\\\g<0>", printable(" ".join(text.split())))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def shortened(name: str, most: int) -> str:

@@ -64,6 +64,24 @@ def test_half_the_dilation_first() -> None:
     ]
 
 
+def test_the_first_convolution_of_each_block_alone() -> None:
+    """As mmsegmentation dilates ResNet-18; blocks with one such convolution are the same by either rule."""
+    encoder = Encoder("resnet18")
+    backbone.dilate(encoder, 2, "first")
+    net = backbone.resnet(encoder)
+    for conv, expected in (("conv1", [[1, 2], [2, 4]]), ("conv2", [[1, 1], [1, 1]])):
+        convs = [[getattr(block, conv) for block in getattr(net, name)] for name in ("layer3", "layer4")]
+        assert [[each.dilation[0] for each in row] for row in convs] == expected
+        assert all(each.padding == each.dilation and each.stride == (1, 1) for row in convs for each in row)
+    shown = images().float()
+    assert [level.shape[2:] for level in backbone.levels(encoder, shown)[1:]] == [(13, 16)] * 3
+    for name, same in (("resnet18", False), ("resnet50", True)):
+        first, every = (network(name) for _ in range(2))
+        backbone.dilate(first, 2, "first")
+        backbone.dilate(every, 2)
+        assert torch.equal(first(images()), every(images())) == same
+
+
 def test_levels_end_with_the_encoders_own_output() -> None:
     encoder, shown = network("resnet18"), images()
     found = backbone.levels(encoder, shown)

@@ -42,11 +42,17 @@ def job(data: Path, directory: Path, model: str = "detect-voc-c4", **changes: An
     facts = {"train": train.facts(), "val": val.facts()}
     given = little.job(
         replace(protocol.task, precise_bn=2),
-        little.subject(little.encoder("resnet10t"), 512),
+        little.subject(little.encoder()),
         Divided(train, val, facts),
         directory,
     )
     return replace(given, protocol=replace(given.protocol, image_size=64))
+
+
+@pytest.fixture(scope="session")
+def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What `job` gives that nothing interrupts."""
+    return done(job(data, tmp_path_factory.mktemp("unbroken")))
 
 
 def done(given: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -68,16 +74,15 @@ def test_from_files_to_results(task: str, data: Path, weights: Path, out: Path) 
     assert "Predictions, the worst first" in (out / "page.html").read_text()
 
 
-@pytest.mark.parametrize("number", [2])
 @pytest.mark.parametrize("first", [True, False], ids=["in", "after"])
 def test_stopped_and_started_again_is_unbroken(
-    number: int, first: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: bool, unbroken: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "SAVE_EVERY", 1)
-    values, arrays = done(job(data, tmp_path / "unbroken"))
+    values, arrays = unbroken
     again = job(data, tmp_path / "again")
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        stops.after(number, stops.crash, first, patch)
+        stops.after(2, stops.crash, first, patch)
         done(again)
     found, found_arrays = done(again)
     assert json.dumps(found) == json.dumps(values)  # NaN of classes without objects included
@@ -175,7 +180,9 @@ def test_a_search_does_not_begin_over_other_results(
     assert not (out / "lr-search").exists()
 
 
-@pytest.mark.parametrize("task", ["detect-voc-c4", "detect-coco-c4", "detect-coco-fpn"])
+@pytest.mark.parametrize(
+    "task", ["detect-voc-c4", *(pytest.param(f"detect-coco-{each}", marks=pytest.mark.slow) for each in ("c4", "fpn"))]
+)
 def test_images_without_objects_train(task: str, data: Path, weights: Path, out: Path, tmp_path: Path) -> None:
     """Three of four, so that one of the two batches has none at all; and one of those that are tested."""
     root = shutil.copytree(data, tmp_path / "scenes")

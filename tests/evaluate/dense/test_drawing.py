@@ -94,3 +94,9 @@ def test_points_are_tied_to_their_truth() -> None:
     assert where(alone, drawing.TRUTH)[100, [40, 300]].all() and not where(alone, drawing.PREDICTION).any()
     assert where(both, drawing.PREDICTION)[100, [120, 300]].all() and where(both, drawing.TRUTH)[100, 40]
     assert where(both, drawing.WHITE)[100, 45:115].all() and not where(alone, drawing.WHITE)[100, 45:115].any()
+
+
+def test_points_whose_truth_is_hidden_are_not_drawn() -> None:
+    truth, found = np.array([[20.0, 50], [np.nan, np.nan]]), np.array([[60.0, 50], [150, 50]])
+    both, first = drawing.points(BLACK, truth, found), drawing.points(BLACK, truth[:1], found[:1])
+    assert both.tobytes() == first.tobytes() != drawing.points(BLACK, truth[:1]).tobytes()

@@ -19,7 +19,7 @@ def test_cases_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert written == [folder / "000.jpg", folder / "001.jpg", folder / "gallery.json"]
     assert read(tmp_path) == [
         Shown(folder / "000.jpg", "b.jpg", "F1 0.00"),
-        Shown(folder / "001.jpg", "a\\udce9.jpg", "F1 0.50"),
+        Shown(folder / "001.jpg", "a\\xe9.jpg", "F1 0.50"),
     ]
     with Image.open(folder / "000.jpg") as found:
         pixels = np.asarray(found).astype(int)

@@ -42,7 +42,7 @@ def job(data: Path, directory: Path) -> Any:
     protocol = get_protocol("segment-voc", Changes(iterations=3, batch_size=2, lr=0.001, evaluations=2))
     assert isinstance(protocol.task, Segmentation) and protocol.task.photometric and model.DROPOUT > 0
     train, val = open_segmentation(data, "train"), open_segmentation(data, "val")
-    subject = little.subject(little.encoder("resnet18"), 512)
+    subject = little.subject(little.encoder("resnet18"))
     return little.job(protocol.task, subject, Divided(train, val, {}), directory)
 
 
@@ -70,7 +70,7 @@ def test_from_files_to_results(task: str, data: Path, weights: Path, out: Path) 
     assert "Predictions, the worst first" in page and all(each.score in page for each in shown)
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["in", "after"])
+@pytest.mark.parametrize("first", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["in", "after"])
 def test_stopped_and_started_again_is_unbroken(
     first: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

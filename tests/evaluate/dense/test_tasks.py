@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from lewel.errors import UserError
+from lewel.evaluate.changes import Changes, get_protocol
 from lewel.evaluate.dense.tasks import Detection
 from lewel.evaluate.protocols import PROTOCOLS
 
@@ -69,6 +71,24 @@ def test_no_number_hides_what_a_protocol_is(name: str) -> None:
     """In results.json numbers stand beside the protocol's own name and source."""
     facts = PROTOCOLS[name].facts()
     assert (facts["name"], facts["base"], facts["source"]) == (name, name, PROTOCOLS[name].source)
+
+
+DIGESTS = {
+    "segment-voc": "184baf6e2ef76c6d4719170139785c4ef406ee698298d5a8af80b390b70aed4a",
+    "segment-voc-fcn16": "d0cd386d38368a8963e4090babd6850080690880524ea8329e0aba9c0c1ee873",
+}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_a_number_that_came_later_changes_no_digest_at_its_default(name: str) -> None:
+    """Results from before go on; with another value they are of another protocol, and are called so."""
+    assert PROTOCOLS[name].facts()["digest"] == get_protocol(name, Changes(dilated_convs="all")).facts()["digest"]
+    assert PROTOCOLS[name].facts()["digest"] == DIGESTS[name]
+    changed = get_protocol(name, Changes(dilated_convs="first"))
+    assert changed.facts()["digest"] != DIGESTS[name] and changed.name == f"{name}[dilated_convs=first]"
+    assert changed.facts()["dilated_convs"] == "first"
+    with pytest.raises(UserError, match="--dilated-convs first: landmarks has no such number; leave it out"):
+        get_protocol("landmarks", Changes(dilated_convs="first"))
 
 
 @pytest.mark.parametrize(("data", "least"), [("voc", 480), ("coco", 640)])

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 
 from command import lewel
 from lewel import build, config, recipes
+from lewel.console import Console
 from lewel.data import scenes
 from lewel.evaluate import protocols
-from lewel.evaluate.changes import Changes
+from lewel.evaluate.changes import Changes, get_protocol
 from lewel.evaluate.dense.tasks import Maps
 from lewel.evaluate.maps import scenery, where
 from lewel.evaluate.maps.looking import KINDS, METRICS, Looking
@@ -167,9 +167,8 @@ def test_the_same_again_is_the_same(run: Path, tmp_path: Path, monkeypatch: pyte
     assert first.metrics == second.metrics and first.label != second.label
     (again,) = where.evaluate("maps", replace(options, weights=(str(run),)), Changes(), QUIET)
     assert again.metrics == first.metrics
-    other = where.evaluate("maps", options, Changes(image_size=64), QUIET)[0]
-    assert other.protocol["name"] == "maps[image_size=64]"
-    assert other.protocol["digest"] != first.protocol["digest"]
+    other = where.at_side(get_protocol("maps", Changes(image_size=64)), 64, 64).facts()
+    assert other["name"] == "maps[image_size=64]" and other["digest"] != first.protocol["digest"]
 
 
 @pytest.mark.parametrize(
@@ -192,6 +191,6 @@ def test_errors(arguments: list[str], words: str, run: Path, photos: Path, tmp_p
 
 
 def test_results_of_another_task_stay(run: Path, photos: Path, tmp_path: Path, capsys) -> None:
-    (tmp_path / "results.json").write_text('{"protocol": {"base": "linear-fast"}}')
+    (tmp_path / "results.json").write_text('{"protocol": {"base": "linear-fast"}, "weights": {}, "metrics": {}}')
     assert lewel("evaluate", "maps", "--weights", run, "--data", photos, "--out", tmp_path) == 2
     assert "has results of linear-fast" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from lewel.errors import UserError
+from lewel.evaluate.dense.tasks import DilatedConvs
 from lewel.model.encoder import Encoder
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")  # timm's names of res2, res3, res4, res5
@@ -50,17 +51,20 @@ def strides(encoder: Encoder) -> tuple[int, ...]:
     return tuple(first * 2**number for number in range(len(LAYERS)))
 
 
-def dilate(encoder: Encoder, stages: int) -> None:
+def dilate(encoder: Encoder, stages: int, convs: DilatedConvs = "all") -> None:
     """Undo the stride of the last `stages` stages, 1 or 2, so that their maps have the size of the one before.
 
     Convolutions are dilated instead, those of a stage's first block that still see the old positions by half
     ("contracted"): at every position that the strided network has, the maps stay what they were.
+    convs: "first" leaves the second 3 x 3 convolution of a block, which ResNet-18 and 34 have, as it is: it sees
+    neighbours that are nearer than in training then. So mmsegmentation does.
     Raises UserError for ResNets with other parts than plain blocks.
     """
     net, dilation = resnet(encoder), 1
     for name in LAYERS[-stages:]:
         for place, block in enumerate(cast(nn.Sequential, getattr(net, name))):
             seen = dilation if place == 0 else 2 * dilation
+            first = True
             for path, part in block.named_modules():
                 if isinstance(part, nn.AvgPool2d) or type(part).__name__.startswith("Blur"):
                     raise UserError(
@@ -68,8 +72,8 @@ def dilate(encoder: Encoder, stages: int) -> None:
                     )
                 if not isinstance(part, nn.Conv2d):
                     continue
-                if part.kernel_size == (3, 3):
+                if part.kernel_size == (3, 3) and (first or convs == "all"):
                     part.dilation = part.padding = (seen, seen)
-                    seen = 2 * dilation  # what comes after it is at the new positions
+                    seen, first = 2 * dilation, False  # what comes after it is at the new positions
                 part.stride = (1, 1)
         dilation *= 2

@@ -17,7 +17,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from PIL.Image import Resampling
 
 from lewel.evaluate.dense.truth.masks import IGNORED
-from lewel.visualize.text import printable, shortened
+from lewel.terminal import printable
+from lewel.visualize.text import shortened
 
 Colour = tuple[int, int, int]
 Legend = tuple[tuple[str, Colour], ...]  # names and colours
@@ -90,7 +91,12 @@ def legend(classes: Sequence[str], truth: UInt8[np.ndarray, "h w"], found: UInt8
 def points(
     image: Image.Image, truth: Float[np.ndarray, "n 2"], found: Float[np.ndarray, "n 2"] | None = None
 ) -> Image.Image:
-    """Points x y in the image's pixels: truth as green dots; what was found as red squares, each tied to its truth."""
+    """Points x y in the image's pixels: truth as green dots; what was found as red squares, each tied to its truth.
+
+    Those whose truth is NaN are hidden, and not drawn.
+    """
+    seen = ~np.isnan(truth).any(axis=1)
+    truth, found = truth[seen], None if found is None else found[seen]
     picture = fitted(image)
     scale = np.array(picture.size) / image.size
     draw = ImageDraw.Draw(picture)

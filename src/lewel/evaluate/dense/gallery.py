@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 
 from lewel.engine import files
 from lewel.evaluate.dense.drawing import INK, WHITE, Legend, font
-from lewel.visualize.text import printable, shortened
+from lewel.terminal import printable
+from lewel.visualize.text import shortened
 
 FOLDER, INDEX = "gallery", "gallery.json"
 GAP, LINE = 6, 18  # pixels: between the two pictures, of a line of text

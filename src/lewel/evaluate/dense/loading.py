@@ -19,10 +19,11 @@ from torch.nn import functional
 
 from lewel import config
 from lewel.data.augment import permutation
-from lewel.data.decode import DecodeError, printable
+from lewel.data.decode import DecodeError
 from lewel.data.finishing import Normalise
 from lewel.data.loader import readable
 from lewel.data.serving import Order, reading
+from lewel.data.skips import skip_of
 from lewel.data.tensors import to_device
 from lewel.data.workers import work
 from lewel.engine.loop import mapped
@@ -164,12 +165,12 @@ class Testing:
     def __getitem__(self, order: Order) -> Group:
         found, seen, skipped = list[Example](), list[int](), list[Skip]()
         for index in order[1]:
-            reading(index)
             try:
+                reading(index)
                 found.append(self.view(self.images.read(index), np.random.default_rng(0)))
                 seen.append(index)
             except DecodeError as error:
-                skipped.append(Skip(printable(error.path), error.reason))
+                skipped.append(skip_of(error))
         return _group(found, seen, skipped)
 
 

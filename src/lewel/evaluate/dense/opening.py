@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from rich.console import Console
-
 from lewel.config import Evaluation
+from lewel.console import Console
 from lewel.data.decode import printable
 from lewel.errors import UserError
 from lewel.evaluate.dense.detection.coco_ap import tools
 from lewel.evaluate.dense.tasks import Detection
-from lewel.evaluate.dense.truth import coco, voc
+from lewel.evaluate.dense.truth import coco, face_lists, voc
 from lewel.evaluate.dense.truth.annotations import Annotations
 from lewel.evaluate.dense.truth.masks import Segmented, open_segmentation
 from lewel.evaluate.dense.truth.outlines import coco_masks
@@ -49,8 +48,12 @@ def open_objects(options: Evaluation, protocol: Numbers, console: Console) -> di
     for part in (train, val):
         if not part.counts.any():
             raise UserError(f"--data {printable(root)}: no objects in {part.split}; both parts need some")
+        if task.masks and part.images.words is None:
+            raise UserError(
+                f"--data {printable(root)}: the objects of {part.split} have no segmentation, and {protocol.base} "
+                "learns masks; add them, or give the boxes in VOC's layout to detect-voc-c4"
+            )
     warn((*train.warnings(), *val.warnings()), console)
-    warn(_in_both(train.images.names, val.images.names), console)
     return by_seed(options, train, val, classes=_same(options, train.classes, val.classes))
 
 
@@ -60,10 +63,7 @@ def open_masks(options: Evaluation, protocol: Numbers, console: Console) -> dict
     root = Path(options.data)
     with console.status("reading the masks"):
         train, val = open_segmentation(root, "train"), open_segmentation(root, "val")
-    for part in (train, val):
-        if not part.pixels[:-1].any():
-            raise UserError(f"--data {printable(root)}: all pixels of {part.split}'s masks are 255, not counted")
-    warn(_in_both(train.names, val.names), console)
+    warn((*train.warnings(), *val.warnings()), console)
     return by_seed(options, train, val, classes=_same(options, train.classes, val.classes))
 
 
@@ -74,7 +74,9 @@ def open_points(options: Evaluation, protocol: Numbers, console: Console) -> dic
     with console.status("reading the points"):
         train, val = open_landmarks(root, "train"), open_landmarks(root, "val")
     check_same_points(train, val)
-    warn((*train.warnings(), *val.warnings(), *_in_both(train.names, val.names)), console)
+    if measured := face_lists.said(root):
+        console.print(f"{printable(root)}: {measured}")
+    warn((*train.warnings(), *val.warnings()), console)
     return by_seed(options, train, val, points=train.points.shape[1])
 
 
@@ -103,13 +105,7 @@ def _same(options: Evaluation, classes: tuple[str, ...], of_val: tuple[str, ...]
 def warn(sentences: Iterable[str], console: Console) -> None:
     """Of what is left out or changed."""
     for sentence in sentences:
-        console.print(f"warning: {sentence}", highlight=False, markup=False)
-
-
-def _in_both(train: Iterable[str], val: Iterable[str]) -> Iterator[str]:
-    """A sentence on images that are learned from and measured on."""
-    if common := set(train) & set(val):
-        yield f"{len(common)} images are in train and in val: the numbers are too good"
+        console.warn(sentence)
 
 
 def _refuse(options: Evaluation, protocol: Numbers) -> None:

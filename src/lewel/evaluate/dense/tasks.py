@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Norm = Literal["batch", "frozen", "group"]
+DilatedConvs = Literal["all", "first"]
+ADDED = "added"  # in the metadata of a field that came later: its default does not enter the digest of the numbers
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Segmentation(Iterations):
     most_of_one: share of a crop that one class may have, else another is drawn, ten times at most.
     photometric: brightness, contrast, saturation and hue are drawn too.
     align_corners: how the head's output is made larger.
+    dilated_convs: of a stage whose stride is undone, "all" 3 x 3 convolutions are dilated, so that the maps keep their
+    values; "first": that of each block, as mmsegmentation does. Blocks of ResNet-50 have one, of ResNet-18 two.
     """
 
     model: Literal["fcn8", "fcn16"]
@@ -99,6 +103,7 @@ class Segmentation(Iterations):
     most_of_one: float = 0.75
     photometric: bool = True
     align_corners: bool = False
+    dilated_convs: DilatedConvs = field(default="all", metadata={ADDED: True})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,9 +30,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
-from rich.console import Console
 from torch import Tensor
 
+from lewel.console import Console
 from lewel.data import augment, pillow
 from lewel.data.decode import DecodeError
 from lewel.engine.progress import Progress
@@ -59,6 +59,11 @@ METRICS = {
 CHUNK = 64  # images at a time
 
 Row = dict[str, Any]  # of one image and one kind of maps; NAME_each: (m,) of every map
+
+
+def shown_side(task: tasks.Maps, trained: int) -> int:
+    """Pixels a side of the images: `scale` times that of the training, in whole cells of 32."""
+    return -(-task.scale * trained // 32) * 32
 
 
 @dataclass

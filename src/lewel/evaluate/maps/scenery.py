@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
 from PIL import Image
-from rich.console import Console
 from torch import Tensor
 
+from lewel.console import Console
 from lewel.data import scenes
 from lewel.evaluate.dense.truth.masks import IGNORED, Segmented, open_segmentation
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,16 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
 
 from lewel import config
+from lewel.console import Console
 from lewel.engine import files, precision
 from lewel.errors import UserError
 from lewel.evaluate import results
 from lewel.evaluate.changes import Changes, get_protocol
 from lewel.evaluate.dense import tasks
 from lewel.evaluate.maps import bootstrap, where_table
-from lewel.evaluate.maps.looking import Looking, Measured
+from lewel.evaluate.maps.looking import Looking, Measured, shown_side
 from lewel.evaluate.maps.scenery import open_scenery
 from lewel.evaluate.protocols import Protocol
 from lewel.evaluate.subject import digest, labels
@@ -72,6 +71,7 @@ def evaluate(
     ]
     for job in jobs:
         _check_replaceable(job.directory)
+    files.check_folder(out)
     found = [_run(job, options, console) for job in jobs]
     where_table.write(out, found)
     return found
@@ -88,7 +88,7 @@ class _Job(NamedTuple):
 def _check_replaceable(directory: Path) -> None:
     """Raises UserError where results of another task are."""
     if (path := directory / results.RESULTS).is_file():
-        there = json.loads(path.read_bytes())["protocol"]["base"]
+        there = results.read(path)["protocol"].get("base")
         if there != "maps":
             raise UserError(f"--out: {directory} has results of {there}; give another --out, or delete it")
 
@@ -97,17 +97,17 @@ def describe(found: Sequence[results.Result], out: str, console: Console) -> Non
     """The table on the screen, and what was written."""
     for result in found:
         for table in where_table.tables(result):
-            console.print(table, highlight=False)
+            console.print(table)
         data = result.runs[0].data
         told = f"{data['measured']} images; {data['left_out']} more have no objects that are large enough"
-        console.print(told, highlight=False, markup=False)
+        console.print(told)
     each = "in a folder each: results.json, where.png; " if len(found) > 1 else "results.json, where.png, "
-    console.print(f"in {out}: {each}table.md, table.csv", highlight=False, markup=False)
+    console.print(f"in {out}: {each}table.md, table.csv")
 
 
 def at_side(protocol: Protocol, given: int | None, trained: int) -> Protocol:
     """The protocol at the side that is asked for, else `scale` times that of the training, in whole cells of 32."""
-    own = -(-protocol.task_as(tasks.Maps).scale * trained // 32) * 32
+    own = shown_side(protocol.task_as(tasks.Maps), trained)
     side = own if given is None else given
     if side < 32 or side % 32:
         raise UserError(f"--image-size {side}: must be a multiple of 32")
@@ -137,7 +137,7 @@ def _run(job: _Job, options: config.Evaluation, console: Console) -> results.Res
     scenery = open_scenery(options.data, task.scenes, side, options.seed, console)
     on = precision.device(options.device)
     looking = Looking(weights.loaded, term, task, side, options.seed, on)
-    console.print(f"{protocol.name} on {label}: {term} maps, {side} px", highlight=False, markup=False)
+    console.print(f"{protocol.name} on {label}: {term} maps, {side} px")
     measured = looking.measure(scenery, console)
     metrics = summary(measured, task.resamples, options.seed)
     run = results.Run(

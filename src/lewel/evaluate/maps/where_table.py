@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
+from lewel.console import Table
 from lewel.engine import files
 from lewel.evaluate.maps import pointing
 from lewel.evaluate.maps.looking import METRICS, Looking, Measured
 from lewel.evaluate.maps.scenery import Scenery, Square
 from lewel.evaluate.results import Result
+from lewel.terminal import printable
 from lewel.visualize import style
 from lewel.visualize.maps import stretched
-from lewel.visualize.text import printable, shortened
+from lewel.visualize.text import in_markdown, shortened
 
 PICTURE = "where.png"
 CASES = 4  # worst, and as many best
@@ -38,7 +38,7 @@ def tables(result: Result) -> list[Table]:
     """For the screen: means, and half of the intervals' widths."""
     drawn = []
     for title, kinds in parts(result).items():
-        table = Table(title=Text(f"{printable(result.label)}: {title}"), title_justify="left", box=None, pad_edge=False)
+        table = Table(title=f"{result.label}: {title}", title_justify="left", box=None, pad_edge=False)
         table.add_column("")
         for kind in kinds:
             table.add_column(kind, justify="right")
@@ -55,7 +55,7 @@ def write(out: Path, found: Sequence[Result]) -> None:
     writer.writerow(["weights", "table", "maps", "metric", "mean", "low", "high"])
     for result in found:
         for title, kinds in parts(result).items():
-            blocks.append(_markdown(f"{printable(result.label)}: {title}", kinds))
+            blocks.append(_markdown(f"{result.label}: {title}", kinds))
             for kind, values in kinds.items():
                 for name, value in values.items():
                     writer.writerow([result.label, title, kind, name, *value.values()])
@@ -64,7 +64,7 @@ def write(out: Path, found: Sequence[Result]) -> None:
 
 
 def _markdown(title: str, kinds: Kinds) -> str:
-    lines = [[title.replace("|", "\\|"), *kinds], ["---", *["---:"] * len(kinds)]]
+    lines = [[in_markdown(title), *kinds], ["---", *["---:"] * len(kinds)]]
     lines += [[metric, *(_whole(name, kinds[kind][name]) for kind in kinds)] for name, metric in METRICS.items()]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 

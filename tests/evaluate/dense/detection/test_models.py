@@ -171,7 +171,7 @@ def test_every_weight_learns_from_objects(model: str) -> None:
     assert not still
 
 
-@MODELS
+@pytest.mark.parametrize("model", ["c4", pytest.param("fpn", marks=pytest.mark.slow)])  # minutes where bf16 is emulated
 def test_it_trains_and_predicts_in_bfloat16(model: str) -> None:
     found = detector(model).train()
     images = painted(TWO)

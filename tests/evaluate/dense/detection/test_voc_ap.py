@@ -90,7 +90,7 @@ def one_after_another(truth: Annotations, found: list[Found], label: int, thresh
         else:
             wrong += 1
         points.append((right / wanted, right / (right + wrong)))
-    eleven = [max((p for r, p in points if r >= step / 10), default=0.0) for step in range(11)]
+    eleven = [max((p for r, p in points if r >= t), default=0.0) for t in np.arange(0.0, 1.1, 0.1)]
     area, before = 0.0, 0.0
     for recall in sorted({r for r, _ in points}):
         area += (recall - before) * max(p for r, p in points if r >= recall)
@@ -116,10 +116,12 @@ def test_by_hand() -> None:
     assert counted.area[0, 0] == pytest.approx(100 * (1 / 2 + 1 / 2 * 2 / 3))
 
 
-def test_a_recall_of_three_tenths_counts_at_three_tenths() -> None:
+@pytest.mark.parametrize(("hits", "counted"), [(2, 3), (3, 3), (4, 5), (5, 6), (6, 6), (7, 7), (8, 9), (10, 11)])
+def test_recalls_are_compared_as_in_the_kit(hits: int, counted: int) -> None:
+    """Of the eleven, 0.3, 0.6 and 0.7 are a last bit above 3/10, 6/10 and 7/10, which do not reach them."""
     truth = annotations([image([at(number) for number in range(10)])])
-    counted = precision(truth, [detections([at(0), at(1), at(2)], [0.9, 0.8, 0.7])])
-    assert counted.eleven[0, 0] == pytest.approx(100 * 4 / 11) and counted.area[0, 0] == pytest.approx(30)
+    found = precision(truth, [detections([at(number) for number in range(hits)], np.linspace(1, 0.5, hits).tolist())])
+    assert found.eleven[0, 0] == pytest.approx(100 * counted / 11) and found.area[0, 0] == pytest.approx(10 * hits)
 
 
 def test_the_second_that_finds_an_object_is_wrong() -> None:

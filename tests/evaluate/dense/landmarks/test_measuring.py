@@ -115,6 +115,7 @@ def test_the_worst_come_first(tmp_path: Path) -> None:
     assert len(cases(val, arrays, 9)) == 4
 
 
+@pytest.mark.slow
 def test_faces_are_learned_by_heart(tmp_path: Path) -> None:
     """From nothing, in sixty steps: batch norm's running statistics lag far behind, and are taken anew."""
     faces(tmp_path, 4)

@@ -65,3 +65,18 @@ def test_other_points_than_68() -> None:
     truth = np.array([[[0.0, 0], [6, 8], [3, 3], [1, 1], [2, 5]]])
     assert distances(truth).tolist() == [10]
     assert metrics.errors(truth + np.array([1.0, 0]), truth).tolist() == pytest.approx([0.1])
+
+
+def test_hidden_points_do_not_count() -> None:
+    """The error is that of the other points; a prediction that is no number stays a failure."""
+    truth, predicted = TRUTH[:3].copy(), TRUTH[:3] + RNG.normal(0, 3, (3, 68, 2))
+    truth[0, 5] = truth[1, 7, 0] = np.nan
+    found = metrics.errors(predicted, truth)
+    for face, hidden in enumerate((5, 7)):
+        away = np.linalg.norm(np.delete(predicted[face] - TRUTH[face], hidden, axis=0), axis=1)
+        assert found[face] == pytest.approx(away.mean() / distances(TRUTH[face : face + 1])[0], rel=1e-12)
+    assert found[2] == metrics.errors(predicted, TRUTH[:3])[2]
+    predicted[0, 5] = np.nan
+    assert metrics.errors(predicted, truth)[0] == found[0]
+    predicted[0, 6] = np.nan
+    assert np.isnan(metrics.errors(predicted, truth)[0])

@@ -100,6 +100,26 @@ def test_the_loss_is_the_distance_in_positions() -> None:
     assert loss.item() == pytest.approx((0 + 1 + 2) / 6, abs=1e-5) and out["loss_points"].item() == loss.item()
 
 
+def test_hidden_points_are_not_learned() -> None:
+    """The loss is the mean over the others, as if the hidden ones were predicted; their maps get no gradient."""
+    module = regressor().train()
+    images, truth = torch.rand(2, 3, 64, 64), torch.tensor([[32.0, 32], [36, 32], [32, 24]]).repeat(2, 1, 1)
+    whole, _ = module(images, sizes(images), [Points(each) for each in truth])
+    own = soft_argmax(module.heat_maps(images)).detach() * 4
+    truth[:, 2] = torch.nan
+    loss, _ = module(images, sizes(images), [Points(each) for each in truth])
+    loss.backward()
+    seen = (own[:, :2] - truth[:, :2]).abs().mean() / 4
+    assert loss.item() == pytest.approx(seen.item(), rel=1e-4) and loss.item() != pytest.approx(whole.item(), rel=1e-2)
+    gradient = module.maps.weight.grad
+    assert gradient is not None and gradient.isfinite().all()
+    assert not gradient[2].any() and gradient[:2].flatten(1).any(dim=1).all()
+    module.zero_grad()
+    nothing, _ = module(images, sizes(images), [Points(torch.full((3, 2), torch.nan))] * 2)
+    nothing.backward()
+    assert nothing.item() == 0 and all(p.grad is None or not p.grad.any() for p in module.parameters())
+
+
 def test_bf16_says_nearly_the_same() -> None:
     module = regressor().train()
     module.maps.weight.data.mul_(1000)

@@ -117,3 +117,15 @@ def test_what_is_done_to_pixels() -> None:
     covered = np.asarray(worse(image, nothing._replace(occlusion=((0.2, 0.3, 0.5, 0.6), (1, 2, 3)))))
     assert (covered[30:60, 20:50] == (1, 2, 3)).all() and np.array_equal(np.asarray(image), pixels)
     assert np.array_equal(covered[:30], pixels[:30]) and np.array_equal(covered[:, 51:], pixels[:, 51:])
+
+
+def test_hidden_points_stay_hidden() -> None:
+    """Also where the face is mirrored: 36 is 45 then. The square is that of the others."""
+    face = dots(0)
+    others = face.points.copy()
+    others[36] = np.nan
+    flipped = ChangedView(replace(TASK, flip=1), 64)(Face(face.image, others), np.random.default_rng(0))
+    assert torch.isnan(flipped.target.xy).any(dim=1).nonzero().flatten().tolist() == [45]
+    plain = PlainView(TASK, 64)(Face(face.image, others), np.random.default_rng(0)).target.xy
+    same = PlainView(TASK, 64)(Face(face.image, np.delete(face.points, 36, axis=0)), np.random.default_rng(0)).target.xy
+    assert torch.equal(torch.cat([plain[:36], plain[37:]]), same)

@@ -51,7 +51,7 @@ def encoder() -> Encoder:
 
 def job(root: Path, directory: Path, encoder: Encoder) -> Job[Segmented]:
     train, val = open_segmentation(root, "train"), open_segmentation(root, "val")
-    return little.job(TASK, little.subject(encoder, 512), Divided(train, val, {}), directory)
+    return little.job(TASK, little.subject(encoder), Divided(train, val, {}), directory)
 
 
 class Knowing(FCN):
@@ -132,11 +132,38 @@ def test_masks_without_classes(tmp_path: Path, out: Path, encoder: Encoder) -> N
         measure(job(root, out, encoder), build(encoder, TASK, 11))
 
 
-def test_an_image_that_is_turned_away_from_its_mask(root: Path) -> None:
+def test_a_mask_is_turned_with_its_image(root: Path) -> None:
+    """Where it was made for the image as it is stored; one that was made for the upright image stays."""
+    before, exif = open_segmentation(root, "val"), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    pixels = np.asarray(before.image(1))
+    before.image(1).save(before.image_file(1), exif=exif, quality=100)
+    stored = before.image(3).transpose(Image.Transpose.ROTATE_90)
+    stored.save(before.image_file(3), exif=exif, quality=100)
+    after = open_segmentation(root, "val")
+    image, mask = after.read(1)
+    assert image.size == after.sizes[1] == (40, 60) and np.array_equal(mask, np.rot90(before.mask(1), -1))
+    assert np.abs(np.asarray(image).astype(int) - np.rot90(pixels, -1)).mean() < 5
+    assert after.counts[1].tolist() == before.counts[1].tolist()
+    image, mask = after.read(3)
+    assert image.size == after.sizes[3] == (33, 71) and np.array_equal(mask, before.mask(3))
+    assert list(after.warnings()) == ["val: 1 masks are turned as the EXIF block of their image turns that"]
+    assert not list(before.warnings()) and not list(after.subset(np.array([1, 3])).warnings())
+
+
+@pytest.mark.parametrize(("index", "orientation"), [(1, 3), (1, 2), (0, 6)])
+def test_a_size_that_does_not_show_whether_the_mask_is_turned(root: Path, index: int, orientation: int) -> None:
     val, exif = open_segmentation(root, "val"), Image.Exif()
-    exif[0x0112] = 6
-    val.image(1).save(val.image_file(1), exif=exif)
-    with pytest.raises(DecodeError, match="its EXIF block turns it"):
+    exif[0x0112] = orientation
+    val.image(index).save(val.image_file(index), exif=exif)
+    with pytest.raises(UserError, match="does not show whether the mask is turned too"):
+        open_segmentation(root, "val")
+
+
+def test_an_image_that_changes_after_its_mask_was_read(root: Path) -> None:
+    val = open_segmentation(root, "val")
+    Image.new("RGB", (50, 50)).save(val.image_file(1))
+    with pytest.raises(DecodeError, match="it is 50 x 50, its mask 60 x 40"):
         val.read(1)
     image, mask = val.read(0)
     assert image.size == (48, 48) and np.array_equal(mask, val.mask(0)) and val.path(0) == str(val.image_file(0))

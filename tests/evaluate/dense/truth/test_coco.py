@@ -135,7 +135,7 @@ def test_images_without_objects_stay(tmp_path: Path) -> None:
             "run lengths that are neither text nor whole",
         ),
         ({"segmentation": "?"}, "object 1 has a segmentation that is a str"),
-        ({"bbox": [1, 2]}, "is not COCO's"),
+        ({"bbox": [1, 2]}, r"object 1 has the bbox \[1, 2\]; x y width height are needed"),
     ],
 )
 def test_objects_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
@@ -158,5 +158,21 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=words):
             coco.open_objects(root, "val")
     (root / "train2017/a.jpg").unlink()
-    with pytest.raises(UserError, match=r"the first image .* is not there"):
+    with pytest.raises(UserError, match=r"of the 1 images of .* none is there, such as .*a\.jpg"):
         coco.open_objects(root, "train")
+
+
+def test_splits_by_the_names_of_other_tools(tmp_path: Path) -> None:
+    """COCO's own of 2017 go before any other; a test split is never measured on in the place of val."""
+    for split in ("Training", "valid", "test"):
+        put(tmp_path, [entry()], split)
+    assert [coco.open_objects(tmp_path, part).split for part in ("train", "val")] == ["Training", "valid"]
+    put(tmp_path, [entry()], "dev")
+    with pytest.raises(UserError, match="dev and valid are all names of the part for val"):
+        coco.open_objects(tmp_path, "val")
+    put(tmp_path, [entry()], "val2017")
+    assert coco.open_objects(tmp_path, "val").split == "val2017"
+    for other in ("valid", "dev", "val2017"):
+        (tmp_path / f"annotations/instances_{other}.json").unlink()
+    with pytest.raises(UserError, match=r"instances_val.json is missing; splits there: Training, test"):
+        coco.open_objects(tmp_path, "val")

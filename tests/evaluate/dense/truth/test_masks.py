@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -64,17 +65,70 @@ def test_values_are_classes_not_colours(tmp_path: Path) -> None:
     assert open_segmentation(tmp_path, "train").pixels[7] == 24
 
 
+def grey(*values: int, kind: type = np.uint8) -> Image.Image:
+    pixels = np.zeros((4, 6), kind)
+    pixels.reshape(-1)[: len(values)] = values
+    return Image.fromarray(pixels)
+
+
 @pytest.mark.parametrize(
     ("mask", "size", "words"),
     [
         (masked(21), (6, 4), "has the value 21; 0 to 20 are classes, 255 is not counted"),
         (masked(1), (4, 6), "is 6 x 4, its image 4 x 6"),
         (masked(1).convert("RGB"), (6, 4), "has RGB pixels, which are no classes"),
+        (masked(1).convert("RGBA"), (6, 4), "has RGBA pixels, which are no classes"),
+        (grey(1).convert("LA"), (6, 4), "has LA pixels, which are no classes"),
+        (grey(255).convert("1"), (6, 4), "has 1 pixels, which are no classes"),
+        (grey(1, kind=np.uint16), (6, 4), "has I;16 pixels, which are no classes"),
+        (grey(), (6, 4), "all pixels of train's masks are 0, background; the first class is 1"),
+        (grey(*[255] * 24), (6, 4), "all pixels of train's masks are 255, not counted"),
+        (grey(255, 255), (6, 4), "0, background, or 255, not counted: no object .* where 255 is the object, write 1"),
+        (grey(128, 255), (6, 4), "has the value 128; 0 to 20 are classes"),
     ],
 )
 def test_masks_that_do_not_fit(tmp_path: Path, mask: Image.Image, size: tuple[int, int], words: str) -> None:
     root = put(tmp_path, mask, size=size)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=words) as error:
+        open_segmentation(root, "train")
+    assert str(error.value).count("--data") == 1 and "\n" not in str(error.value)
+
+
+def test_masks_in_other_files_than_png(tmp_path: Path) -> None:
+    """JPEG changes values; the extension's case does not matter."""
+    root = put(tmp_path, masked(1))
+    file = root / "SegmentationClass/a.png"
+    file.rename(file.with_suffix(".PNG"))
+    assert open_segmentation(root, "train").mask(0)[0, 0] == 1
+    grey(1).save(file, format="JPEG")
+    with pytest.raises(UserError, match=r"a\.png cannot be read: it is no PNG"):
+        open_segmentation(root, "train")
+    file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.png cannot be read: it is no PNG"):
+        open_segmentation(root, "train")
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(UserError, match=r"a\.png cannot be read: it is not a regular file"):
+        open_segmentation(root, "train")
+
+
+def test_classes_of_masks(tmp_path: Path) -> None:
+    root = put(tmp_path, masked(2))
+    (root / "classes.txt").write_text("background\ncat\ndog\n")
+    with pytest.raises(UserError, match=r"classes\.txt names background, which is 0 in every mask; leave it out"):
+        open_segmentation(root, "train")
+    (root / "classes.txt").write_text("".join(f"class {number}\n" for number in range(255)))
+    with pytest.raises(UserError, match=r"classes\.txt names 255 classes; masks of 8 bits have 254 at most"):
+        open_segmentation(root, "train")
+
+
+def test_images_of_masks_have_any_extension(tmp_path: Path) -> None:
+    root = put(tmp_path, masked(1))
+    (root / "JPEGImages/a.jpg").rename(root / "JPEGImages/a.JPEG")
+    found = open_segmentation(root, "train")
+    assert found.read(0)[0].size == (6, 4) and found.image_file(0).name == "a.JPEG"
+    (root / "JPEGImages/a.JPEG").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"the image of .*a\.png cannot be read: .*a\.JPEG: not an image"):
         open_segmentation(root, "train")
 
 

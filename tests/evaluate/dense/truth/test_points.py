@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from lewel.data import decode
 from lewel.errors import UserError
-from lewel.evaluate.dense.truth import pts
+from lewel.evaluate.dense.truth import face_lists, pts
 from lewel.evaluate.dense.truth.points import check_same_points, distances, normaliser, open_landmarks
 
 SIZE = (60, 40)
@@ -18,6 +19,13 @@ SIZE = (60, 40)
 
 def face(seed: int = 0, k: int = 68) -> np.ndarray:
     return np.random.default_rng(seed).uniform(5, 35, (k, 2)).round(3)
+
+
+def hide(points: np.ndarray, *hidden: int) -> np.ndarray:
+    """As files say it: -1 -1."""
+    found = points.copy()
+    found[list(hidden)] = -1 - pts.FIRST
+    return found
 
 
 def put(root: Path, name: str, points: np.ndarray | None = None, suffix: str = ".jpg") -> None:
@@ -74,6 +82,18 @@ def test_folders_below_test_are_subsets(tmp_path: Path) -> None:
     assert found == {"full": 3, "easy": 2, "hard": 1}
 
 
+def test_folders_by_other_names(tmp_path: Path) -> None:
+    """And test is measured on only where there is no val."""
+    for name in ("Training/a", "valid/b", "test/c"):
+        put(tmp_path, name)
+    train, val = open_landmarks(tmp_path, "train"), open_landmarks(tmp_path, "val")
+    assert train.names == ("Training/a.jpg",) and val.names == ("valid/b.jpg",)
+    assert face_lists.said(tmp_path) == "valid is measured on; test is not used"
+    put(tmp_path, "dev/d")
+    with pytest.raises(UserError, match="dev and valid are all names of the part for val"):
+        open_landmarks(tmp_path, "val")
+
+
 def test_300w_as_it_comes(tmp_path: Path) -> None:
     places = ("afw", "helen/trainset", "helen/testset", "lfpw/trainset", "lfpw/testset", "ibug")
     for number, place in enumerate(places):
@@ -125,7 +145,7 @@ def test_parts_that_are_missing_empty_or_twice(tmp_path: Path) -> None:
     (tmp_path / "test.txt").write_text("train/a.jpg\ntrain/a.jpg\n")
     refused("names train/a.jpg twice")
     (tmp_path / "test.txt").write_text("train/b.jpg\n")
-    refused("of the 1 faces of test none can be used; .*train/b.pts: no such file")
+    refused("of the 1 faces of test none can be used; .*train/b.pts: cannot be read: No such file")
 
 
 def test_faces_that_cannot_be_used(tmp_path: Path) -> None:
@@ -135,7 +155,9 @@ def test_faces_that_cannot_be_used(tmp_path: Path) -> None:
     for name, points in (("ok", face()), ("ok2", face(1)), ("eyes", same_corners), ("out", out), ("far", far)):
         put(tmp_path, f"train/{name}", points)
     put(tmp_path, "train/few", face(k=67))
-    put(tmp_path, "train/nan", np.where(face() == face()[3, 0], np.nan, face()))
+    put(tmp_path, "train/inf", np.where(face() == face()[3, 0], np.inf, face()))
+    put(tmp_path, "train/hidden", np.full((68, 2), np.nan))
+    put(tmp_path, "train/corner", hide(face(), 45))
     put(tmp_path, "train/alone")
     (tmp_path / "train/alone.jpg").unlink()
     put(tmp_path, "train/bare")
@@ -150,13 +172,15 @@ def test_faces_that_cannot_be_used(tmp_path: Path) -> None:
         "eyes.pts": "the distance of the outer eye corners is 0",
         "out.pts": "all points are outside the image, 60 x 40",
         "few.pts": "has 67 points, most others 68",
-        "nan.pts": "has points that are not finite",
+        "inf.pts": "has points that are infinite",
+        "hidden.pts": "all points are hidden",
+        "corner.pts": "the distance of the outer eye corners is hidden",
         "alone.pts": "its image is missing",
-        "bare.pts": "no such file or directory",
+        "bare.pts": "cannot be read: No such file or directory",
     }
-    assert found.facts()["skipped"] == 7 and found.facts()["far_outside"] == 1
+    assert found.facts()["skipped"] == 9 and found.facts()["far_outside"] == 1
     skipped, outside = found.warnings()
-    assert skipped.startswith("train: 7 faces skipped: ") and "1 faces have points far outside: train/far" in outside
+    assert skipped.startswith("train: 9 faces skipped: ") and "1 faces have points far outside: train/far" in outside
 
 
 def test_both_parts_have_the_same_points(tmp_path: Path) -> None:
@@ -181,3 +205,50 @@ def test_sizes_are_those_of_upright_images(tmp_path: Path) -> None:
         exif[0x0112] = orientation
         Image.new("RGB", SIZE).save(tmp_path / "a.jpg", exif=exif)
         assert decode.size(tmp_path / "a.jpg") == decode.decode(tmp_path / "a.jpg").size
+
+
+def test_points_that_nobody_could_see(tmp_path: Path) -> None:
+    """By any of the ways in which files say so; one coordinate of 0 or -1 is a place."""
+    (tmp_path / "test").mkdir()
+    for number, hidden in enumerate(("-1 -1", "0 0", "nan nan", "NaN 12", "-1.000 -1.0", "0 12", "-1 12")):
+        Image.new("RGB", SIZE).save(tmp_path / f"test/{number}.png")
+        text = f"n_points: 5\n{{\n{hidden}\n20 12\n15 20\n11 30\n21 30\n}}"
+        (tmp_path / f"test/{number}.pts").write_text(text)
+    found = open_landmarks(tmp_path, "val")
+    assert found.hidden[:5, 0].all() and found.hidden.sum() == 5 and found.facts()["hidden_points"] == 5
+    assert found.points[5, 0].tolist() == [-0.5, 11.5] and found.points[6, 0].tolist() == [-1.5, 11.5]
+    assert list(found.warnings()) == [
+        "test: 5 points of 5 faces are hidden (-1 -1, 0 0 or nan): left out of the loss and of the errors"
+    ]
+    assert np.allclose(distances(found.points)[:5], np.hypot(10, 18))  # of the box of the four others
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_encodings_of_points(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.pts").write_text("version: 1\r\nn_points: 1\r\n{\r\n 3 4 \r\n\r\n}\r\n", encoding=encoding)
+    assert pts.read(tmp_path / "a.pts").tolist() == [[2.5, 3.5]]
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG", b"", b"\xff\xfe{", b"{\n1 1\n2 2", b"{\n1,1\n}", b"{" + b"\0" * 9])
+def test_points_that_are_none_are_told_with_their_file(tmp_path: Path, content: bytes) -> None:
+    for name in ("a", "b"):
+        put(tmp_path, f"train/{name}")
+    (tmp_path / "train/b.pts").write_bytes(content)
+    found = open_landmarks(tmp_path, "train")
+    (skip,) = found.skipped
+    assert found.names == ("train/a.jpg",) and skip.path.endswith("b.pts") and skip.reason
+    assert "--data" not in skip.reason and "b.pts" not in skip.reason
+    os.remove(tmp_path / "train/a.jpg")
+    with pytest.raises(UserError, match=r"of the 1 faces of train none can be used; .*\.pts: ") as error:
+        open_landmarks(tmp_path, "train")
+    assert str(error.value).count("--data") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"train\\a.jpg", b"train/a", b"train/a.pts", b"train/a.JPG", b"\xef\xbb\xbftrain/a.jpg", b"  train/a.jpg\r"],
+)
+def test_lines_of_lists(tmp_path: Path, line: bytes) -> None:
+    put(tmp_path, "train/a")
+    (tmp_path / "train.txt").write_bytes(line + b"\n\n")
+    assert open_landmarks(tmp_path, "train").names == ("train/a.jpg",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from lewel.data import scenes
 from lewel.data.decode import DecodeError
 from lewel.data.scene_objects import CLASSES
 from lewel.errors import UserError
-from lewel.evaluate.dense.truth import voc
+from lewel.evaluate.dense.truth import voc, voc_xml
 
 DOG = ("dog", (1, 1, 20, 10))
 
@@ -110,10 +111,15 @@ def test_the_protocols_parts(tmp_path: Path) -> None:
     assert found.split == "VOC2007 trainval and VOC2012 trainval"
 
 
-def test_an_image_of_another_size_than_its_boxes(tmp_path: Path) -> None:
-    found = opened(put(tmp_path, "train", {"a": xml([DOG], size=(500, 375))}))
+def test_images_of_another_size_than_their_boxes(tmp_path: Path) -> None:
+    """One is told, and cannot be read; where all are, the data are refused."""
+    found = opened(put(tmp_path, "train", {"a": xml([DOG], size=(500, 375)), "b": xml([DOG])}))
     with pytest.raises(DecodeError, match="it is 20 x 10, its annotations are for 500 x 375"):
         found.images[0].image()
+    (told,) = found.warnings()
+    assert "1 of 2 images cannot be used" in told and "a.jpg: it is 20 x 10, its annotations are for 500 x 375" in told
+    with pytest.raises(UserError, match=r"no image of .* can be used; .*a\.jpg: it is 20 x 10"):
+        opened(put(tmp_path / "all", "train", {"a": xml([DOG], size=(500, 375))}))
 
 
 @pytest.mark.parametrize(
@@ -121,8 +127,8 @@ def test_an_image_of_another_size_than_its_boxes(tmp_path: Path) -> None:
     [
         (xml([("dgo", (1, 1, 2, 2))]), "class 'dgo', which is not among the 20; did you mean dog"),
         ("<annotation>", "cannot be read: no element found"),
-        ("<annotation><object><name>dog</name></object></annotation>", "an object has no bndbox"),
-        (xml([("dog", ("?", 1, 2, 2))]), "cannot be read: could not convert"),
+        ("<annotation><object><name>dog</name></object></annotation>", r"object 1 \(dog\) has no bndbox"),
+        (xml([("dog", ("?", 1, 2, 2))]), r"object 1 \(dog\) has xmin '\?', which is no number"),
     ],
 )
 def test_annotations_that_do_not_fit(tmp_path: Path, text: str, words: str) -> None:
@@ -148,3 +154,181 @@ def test_splits_that_do_not_fit(tmp_path: Path) -> None:
     (year / "Annotations/a.xml").unlink()
     with pytest.raises(UserError, match=r"a\.xml cannot be read: No such file"):
         opened(year)
+
+
+OBJECT = (
+    "<object><name>dog</name>{}<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>20</xmax><ymax>10</ymax></bndbox></object>"
+)
+
+
+def annotation(objects: str = "", size: str = "<width>20</width><height>10</height>") -> str:
+    return f"<annotation><size>{size}</size>{objects}</annotation>"
+
+
+BOMB = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
+REFUSED = {
+    "entities": (f'<!DOCTYPE a [<!ENTITY e0 "ha">{BOMB}]>{annotation("&e9;")}', "it has a DOCTYPE, which may declare"),
+    "a file from elsewhere": (
+        f'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]>{annotation("&e;")}',
+        "it has a DOCTYPE",
+    ),
+    "a page": ("<html><body/></html>", "it is 'html', not an annotation of VOC"),
+    "nothing": ("", "no element found"),
+    "half a tag": ("<annotation><obj", "unclosed token"),
+    "another encoding": (f'<?xml version="1.0" encoding="none-such"?>{annotation()}', "unknown encoding"),
+    "bytes": (annotation("<object><name>café</name></object>").encode("latin-1"), "not well-formed"),
+    "no name": (annotation(OBJECT.replace("<name>dog</name>", "").format("")), "object 1 has no name"),
+    "an empty name": (annotation(OBJECT.replace(">dog<", "> <").format("")), "object 1 has no name"),
+    "no xmax": (annotation(OBJECT.replace("<xmax>20</xmax>", "").format("")), r"object 1 \(dog\) has no xmax"),
+    "an empty xmax": (annotation(OBJECT.replace(">20<", "><").format("")), r"\(dog\) has xmax '', which is no number"),
+    "difficult of text": (
+        annotation(OBJECT.format("<difficult>?</difficult>")),
+        r"\(dog\) has difficult '\?'; it is 0",
+    ),
+    "another case": (annotation(OBJECT.replace("dog", "Dog").format("")), "class 'Dog', which is not .* mean dog"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_files_that_are_refused(tmp_path: Path, name: str) -> None:
+    text, words = REFUSED[name]
+    year = put(tmp_path, "train", {"a": annotation()})
+    (year / "Annotations/a.xml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=words) as error:
+        opened(year)
+    assert str(error.value).count("a.xml") == str(error.value).count("--data") == 1 and "\n" not in str(error.value)
+
+
+def test_files_that_are_no_files(tmp_path: Path) -> None:
+    year = put(tmp_path, "train", {"a": annotation()})
+    file = year / "Annotations/a.xml"
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(UserError, match=r"a\.xml cannot be read: it is not a regular file"):
+        opened(year)
+    file.unlink()
+    file.write_bytes(b" " * (voc_xml.MOST + 1))
+    with pytest.raises(UserError, match=r"a\.xml has 8,388,609 bytes; at most 8,388,608 are read"):
+        opened(year)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_encodings_of_xml(tmp_path: Path, encoding: str) -> None:
+    year = put(tmp_path, "train", {"a": ""})
+    (year / "classes.txt").write_text("naïve dog\n", encoding=encoding)
+    (year / "Annotations/a.xml").write_text(annotation(OBJECT.replace("dog", " naïve dog ").format("")), encoding)
+    found = opened(year)
+    assert found.classes == ("naïve dog",) and found.images.labels.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "difficult"), [("", False), ("<difficult/>", False), ("<difficult> 1 </difficult>", True)]
+)
+def test_difficult(tmp_path: Path, text: str, difficult: bool) -> None:
+    found = opened(put(tmp_path, "train", {"a": annotation(OBJECT.format(text))}))
+    assert found.images.difficult.tolist() == [difficult]
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        "",
+        "<width>0</width><height>0</height>",
+        "<width>-1</width><height>10</height>",
+        "<width>20</width>",
+        "<width>wide</width><height>10</height>",
+        "<width>nan</width><height>10</height>",
+    ],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_sizes_that_are_none_are_the_images_own(tmp_path: Path, size: str, orientation: int) -> None:
+    """As the image is read: upright."""
+    year, exif = put(tmp_path, "train", {"a": annotation(OBJECT.format(""), size)}), Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (20, 10)).save(year / "JPEGImages/a.jpg", exif=exif)
+    found = opened(year)
+    assert found.images[0].image().size == found.images[0].size == ((20, 10) if orientation == 1 else (10, 20))
+    assert "1 files have no usable size: the images' own are taken" in " ".join(found.warnings())
+    (year / "JPEGImages/a.jpg").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"a\.xml has no usable size, and its image cannot be read: .*a\.jpg: not an"):
+        opened(year)
+
+
+def test_boxes_that_begin_at_0_are_told(tmp_path: Path) -> None:
+    found = opened(put(tmp_path, "train", {"a": xml([("dog", (0, 0, 19, 9)), ("cat", (1, 1, 9.5, 9.5))])}))
+    assert found.images[0].boxes.tolist() == [[0, 0, 19, 9], [0, 0, 9.5, 9.5]] and found.clipped == 0
+    assert list(found.warnings()) == [
+        f"{tmp_path.name} train: 1 boxes begin at 0, where VOC's first pixel is 1: they may be counted from 0, but are "
+        "read as counted from 1"
+    ]
+
+
+def test_images_with_other_extensions(tmp_path: Path) -> None:
+    year = put(tmp_path, "train", {"a": xml([DOG]), "b": xml([DOG]), "c.v2": xml([]), "d": xml([])})
+    for old, new in (("a", "a.png"), ("b", "b.JPG"), ("c.v2", "c.v2.JPEG")):
+        (year / "JPEGImages" / f"{old}.jpg").unlink()
+        Image.new("RGB", (20, 10)).save(year / "JPEGImages" / new)
+    (year / "Annotations/b.xml").rename(year / "Annotations/b.XML")
+    Image.new("RGB", (99, 10)).save(year / "JPEGImages/d.png")  # there is a d.jpg
+    found = opened(year)
+    assert [image.path.name for image in found.images] == ["a.png", "b.JPG", "c.v2.JPEG", "d.jpg"]
+    assert all(image.image().size == (20, 10) for image in found.images) and not list(found.warnings())
+    (year / "JPEGImages/d.jpg").rename(year / "JPEGImages/d.bmp")
+    with pytest.raises(UserError, match=r"d\.jpg may be d\.bmp and d\.png in .*JPEGImages; keep one"):
+        opened(year)
+
+
+def test_images_that_are_missing(tmp_path: Path) -> None:
+    year = put(tmp_path, "train", {"a": xml([DOG]), "b": xml([DOG])})
+    (year / "JPEGImages/a.jpg").unlink()
+    (told,) = opened(year).warnings()
+    assert "1 of 2 images are not there, such as" in told and "a.jpg: replaced in training, left out of" in told
+    (year / "JPEGImages/b.jpg").unlink()
+    with pytest.raises(UserError, match=r"of the 2 images of .* none is there, such as .*a\.jpg"):
+        opened(year)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a\nmy dog 1\n",
+        b"\xef\xbb\xbfa\r\n\r\nmy dog 1\r\n",
+        b"a -1\nmy dog 1  1\n",
+        b"a.jpg\nmy dog 1.png\n",
+        b"a.xml\n  my dog 1.JPG  \n",
+        "a\nmy dog 1\n".encode("utf-16"),
+        b"a\rmy dog 1\r",
+        b"a  0\nmy dog 1 -1",
+    ],
+)
+def test_lists_of_names(tmp_path: Path, text: bytes) -> None:
+    """A name may have spaces and end as a flag does."""
+    year = put(tmp_path, "train", {"a": xml([DOG]), "my dog 1": xml([])})
+    (year / "ImageSets/Main/train.txt").write_bytes(text)
+    assert voc.names(year, "Main", "train") == ["a", "my dog 1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("café\ncat\n".encode("latin-1"), r"'caf\\xe9', line 1, is not UTF-8; save the file as UTF-8"),
+        (b"\x89PNG\r\n\x1a\n", "is a picture, not text"),
+        (b"PK\x03\x04", "is a ZIP or Excel file"),
+        (b"\n \n", "a class on each line is needed"),
+        (b"cat\ncat \n", "each once"),
+        ("cat\n".encode("utf-16")[:-1], "is damaged UTF-16"),
+    ],
+)
+def test_classes_that_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "classes.txt").write_bytes(content)
+    with pytest.raises(UserError, match=words) as error:
+        voc.classes(tmp_path)
+    assert str(error.value).count("classes.txt") == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_encodings_of_classes(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "classes.txt").write_bytes("café au lait\r\n\r\n cat\r\n".encode(encoding))
+    if encoding == "utf-8":
+        assert voc.classes(tmp_path / "none") == voc.CLASSES
+    assert voc.classes(tmp_path) == ("café au lait", "cat")

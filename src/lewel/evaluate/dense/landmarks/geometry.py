@@ -33,8 +33,11 @@ AS_IT_IS = Change()
 
 
 def square(points: Float64[np.ndarray, "k 2"], margin: float, size: int, change: Change = AS_IT_IS) -> Affine:
-    """From a square of `size` pixels to the image: around the middle of the points' box, `margin` times as large."""
-    low, high = points.min(axis=0), points.max(axis=0)
+    """From a square of `size` pixels to the image: around the middle of the points' box, `margin` times as large.
+
+    Points that are NaN are not looked at.
+    """
+    low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
     side = margin * float((high - low).max()) * change.scale
     turn = math.radians(change.rotation)
     matrix = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]) * (side / size)

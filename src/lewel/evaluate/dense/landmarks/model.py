@@ -5,7 +5,7 @@ up          deconvolutions of 4 x 4 and stride 2 with 256 channels, norm and ReL
             three of them at 1/32, 8 x 8 -> 64 x 64 for images of 256 pixels
 maps        1 x 1 convolution to one map a point
 points      softmax over the positions of each map, and the mean position under it
-loss        L1 of the points, in positions of the maps
+loss        L1 of the points that are not hidden, in positions of the maps
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class Regressor(nn.Module):
     ) -> tuple[Float[Tensor, ""], dict[str, Any]]:
         maps = self.heat_maps(images)
         truth = torch.stack([target.xy for target in targets])
-        loss = (soft_argmax(maps) - truth / _pixels(images, maps)).abs().mean()
+        seen = ~truth.isnan().any(dim=2, keepdim=True)
+        away = (soft_argmax(maps) - truth.where(seen, 0) / _pixels(images, maps)).abs()
+        loss = away.where(seen, 0).sum() / (2 * seen.sum()).clamp(min=1)
         return loss, {"loss_points": loss.detach()}
 
     def predict(self, images: Float[Tensor, "b 3 height width"], sizes: Int[Tensor, "b 2"]) -> Float[Tensor, "b k 2"]:

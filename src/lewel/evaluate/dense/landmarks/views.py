@@ -34,7 +34,7 @@ OCCLUSION = (0.1, 0.4)
 
 
 class Points(NamedTuple):
-    """Target of a face: x and y in pixels of the example, the first one from 0 0 to 1 1."""
+    """Target of a face: x and y in pixels of the example, the first one from 0 0 to 1 1; NaN where it is hidden."""
 
     xy: Float[Tensor, "k 2"]
 

@@ -114,7 +114,7 @@ def dilated(encoder: Encoder, task: Segmentation) -> Encoder:
     """A copy with the task's output stride, all of it trained. Raises UserError for one that cannot be dilated."""
     encoder = deepcopy(encoder).requires_grad_(True)
     if stages := sum(stride > STRIDES[task.model] for stride in backbone.strides(encoder)):
-        backbone.dilate(encoder, stages)
+        backbone.dilate(encoder, stages, task.dilated_convs)
     return encoder
 
 

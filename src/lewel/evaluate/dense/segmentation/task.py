@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 
+import numpy as np
 import torch
 
 from lewel.evaluate import training
@@ -17,6 +19,7 @@ from lewel.evaluate.dense.segmentation.model import build, dilated
 from lewel.evaluate.dense.segmentation.views import CropView
 from lewel.evaluate.dense.tasks import Segmentation
 from lewel.evaluate.dense.truth.masks import Segmented
+from lewel.evaluate.intervals import PerImage
 from lewel.evaluate.job import Job, Values
 from lewel.evaluate.protocols import Protocol
 from lewel.model.encoder import Encoder
@@ -40,3 +43,8 @@ def evaluate(job: Job[Segmented]) -> Values:
 def fits(encoder: Encoder, protocol: Protocol) -> None:
     """Raises UserError for an encoder that cannot be dilated."""
     dilated(encoder, protocol.task_as(Segmentation))
+
+
+def per_image(arrays: Mapping[str, np.ndarray], protocol: Protocol) -> Mapping[str, PerImage]:
+    """As `miou.per_image`."""
+    return miou.per_image(arrays["images"], arrays["confusion"])

@@ -122,6 +122,7 @@ class Annotations:
     root, split: where it was read from.
     classes: names.  skipped: objects, and polygons of objects, that are left out, and why.
     clipped: boxes that reached more than `objects.REACH` beyond their image.
+    remarks: sentences on what else was changed or found, each with a count.
     """
 
     root: str
@@ -130,9 +131,13 @@ class Annotations:
     images: Images
     skipped: tuple[Skip, ...]
     clipped: int
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def image_file(self, index: int) -> Path:
+        return Path(self.images.paths[index])
 
     @cached_property
     def counts(self) -> Int64[np.ndarray, " classes"]:
@@ -158,12 +163,13 @@ class Annotations:
             "skipped": len(self.skipped),
             "left_out": [skip._asdict() for skip in self.skipped],
             "clipped_boxes": self.clipped,
+            "remarks": list(self.remarks),
             "digest": self.digest,
         }
 
     def subset(self, indices: Int[np.ndarray, " k"]) -> Annotations:
         """Those images, in that order. What was left out or cut is told of the whole only."""
-        return replace(self, images=self.images.take(indices), skipped=(), clipped=0)
+        return replace(self, images=self.images.take(indices), skipped=(), clipped=0, remarks=())
 
     def warnings(self) -> Iterator[str]:
         """Sentences for the user, where objects are left out or changed."""
@@ -171,3 +177,4 @@ class Annotations:
             yield f"{self.split}: {len(self.skipped)} objects, or parts of them, skipped: {first_skipped(self.skipped)}"
         if self.clipped:
             yield f"{self.split}: {self.clipped} boxes reach beyond their image and are cut at its border"
+        yield from (f"{self.split}: {remark}" for remark in self.remarks)

@@ -13,13 +13,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 from PIL import Image
+from PIL.Image import Transpose
 
-from lewel.data.decode import DecodeError, decode
+from lewel.data.decode import decode, header
 from lewel.errors import UserError
+from lewel.evaluate.dense.truth.image_files import is_upright
 from lewel.evaluate.dense.truth.outlines import Outline, rasterised
 from lewel.shapes import Skip
 
 Box = tuple[float, float, float, float]
+_BACK = {Transpose.ROTATE_90: Transpose.ROTATE_270, Transpose.ROTATE_270: Transpose.ROTATE_90}  # others: themselves
 REACH = 1.0  # pixels beyond the border that rounding may explain
 
 
@@ -47,12 +50,17 @@ class Annotated:
         return len(self.labels)
 
     def image(self) -> Image.Image:
-        """RGB. Raises DecodeError, also for an image of another size than its annotations."""
+        """RGB, upright or, where the annotations are for that, as it is stored.
+
+        Raises DecodeError, also for an image of another size than its annotations.
+        """
         image = decode(self.path)
-        if image.size != self.size:
-            there, told = f"{image.width} x {image.height}", f"{self.size[0]} x {self.size[1]}"
-            raise DecodeError(self.path, f"it is {there}, its annotations are for {told}")
-        return image
+        if image.size == self.size:
+            return image
+        found = header(self.path)
+        if is_upright(self.path, found, self.size) or found.turn is None:
+            return image
+        return image.transpose(_BACK.get(found.turn, found.turn))
 
     def masks(self) -> Bool[np.ndarray, "k h w"]:
         """Of the objects, made at each call."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from lewel.errors import UserError
+from lewel.evaluate.dense.truth import run_lengths
+from lewel.evaluate.dense.truth.json_fields import shown
 
 LEAST = 6  # numbers of a polygon: three points
+REACH = 10  # longer sides of the image that a polygon's points may be away: drawing takes memory with its length
+_FARTHEST = 1e9  # pixels
 _NUMBERS, _TEXT = -1, -2  # forms of run lengths; a number of polygons is not negative
 
 Polygons = tuple[Float64[np.ndarray, "_"], ...]  # x y x y ...; the object is all of them together
@@ -27,13 +32,21 @@ def rasterised(outlines: Sequence[Outline], height: int, width: int) -> Bool[np.
     return found
 
 
+def area(outline: Outline, height: int, width: int) -> float:
+    """Pixels of the mask. Raises UserError where pycocotools is missing."""
+    return float(coco_masks().area(_runs_of(outline, height, width)))
+
+
 def _mask(outline: Outline, height: int, width: int) -> np.ndarray:
+    return coco_masks().decode(_runs_of(outline, height, width))
+
+
+def _runs_of(outline: Outline, height: int, width: int) -> dict[str, Any]:
+    """As pycocotools has them."""
     tool: Any = coco_masks()
     if isinstance(outline, dict):
-        runs = tool.frPyObjects(outline, height, width) if isinstance(outline["counts"], list) else outline
-    else:
-        runs = tool.merge(tool.frPyObjects([polygon.tolist() for polygon in outline], height, width))
-    return tool.decode(runs)
+        return tool.frPyObjects(outline, height, width) if isinstance(outline["counts"], list) else outline
+    return tool.merge(tool.frPyObjects([polygon.tolist() for polygon in outline], height, width))
 
 
 def as_words(outline: Outline) -> Int64[np.ndarray, " w"]:
@@ -76,25 +89,62 @@ def coco_masks() -> ModuleType:
     return mask
 
 
-def read(segmentation: Any, height: int, width: int) -> tuple[Outline | None, int]:
-    """What an annotation's `segmentation` holds, and how many of its polygons have fewer than three points.
+class Read(NamedTuple):
+    """outline: None where nothing can be drawn.  left_out: why parts of it are, in words; "" where none is."""
 
-    The outline is None where nothing can be drawn. Raises ValueError for run lengths of another size than the image,
-    those that are neither text nor whole numbers, and for what is neither polygons nor run lengths.
+    outline: Outline | None
+    left_out: str = ""
+
+
+def read(segmentation: Any, height: int, width: int) -> Read:
+    """What an annotation's `segmentation` holds.
+
+    Polygons that cannot be drawn are left out, and so are run lengths that are 0 everywhere.
+    Raises ValueError for run lengths that are damaged or of another size than the image, and for what is neither
+    polygons nor run lengths.
     """
     if isinstance(segmentation, dict):
-        size, counts = list(segmentation["size"]), segmentation["counts"]
-        if not isinstance(counts, str) and not _are_lengths(counts):
-            raise ValueError("run lengths that are neither text nor whole numbers")
-        if size != [height, width] or (isinstance(counts, list) and sum(counts) != height * width):
-            raise ValueError(f"a mask of {size[1]} x {size[0]} in an image of {width} x {height}")
-        return {"size": size, "counts": counts}, 0
+        return _runs(segmentation, height, width)
     if not isinstance(segmentation, list):
         raise ValueError(f"a segmentation that is a {type(segmentation).__name__}; polygons or run lengths are needed")
-    usable = [polygon for polygon in segmentation if len(polygon) >= LEAST and len(polygon) % 2 == 0]
-    polygons = tuple(np.array(polygon, np.float64) for polygon in usable)
-    return polygons or None, len(segmentation) - len(usable)
+    kept, faults = list[Float64[np.ndarray, "_"]](), Counter[str]()
+    for polygon in segmentation:
+        if why := _fault(polygon, height, width):
+            faults[why] += 1
+        else:
+            kept.append(np.array(polygon, np.float64))
+    if not segmentation:
+        return Read(None, "no mask; object left out")
+    rest = "the others are kept" if kept else "no other, object left out"
+    told = ", ".join(f"{count} polygons {why}" for why, count in faults.items())
+    return Read(tuple(kept) or None, f"{told}; {rest}" if faults else "")
 
 
-def _are_lengths(counts: Any) -> bool:
-    return isinstance(counts, list) and all(isinstance(each, int) and each >= 0 for each in counts)
+def _runs(segmentation: dict[str, Any], height: int, width: int) -> Read:
+    counts = segmentation.get("counts")
+    if isinstance(counts, bytes):  # pycocotools' own form, which JSON has not
+        counts = counts.decode("latin-1")
+    lengths, size = run_lengths.lengths(counts), run_lengths.size(segmentation.get("size"))
+    run_lengths.check(lengths, size, height, width)
+    if not lengths[1::2].any():
+        return Read(None, "its mask is empty; object left out")
+    return Read({"size": [height, width], "counts": counts})
+
+
+def _fault(polygon: Any, height: int, width: int) -> str | None:
+    """Why a polygon cannot be drawn; None where it can. Raises ValueError for what is no list of numbers."""
+    if not isinstance(polygon, list):
+        raise ValueError(f"a polygon that is {shown(polygon)}; each is a list of numbers, x y x y ...")
+    if not set(map(type, polygon)) <= {int, float}:
+        wrong = next(each for each in polygon if type(each) not in (int, float))
+        raise ValueError(f"a polygon with {shown(wrong)}, which is no number")
+    if len(polygon) < LEAST or len(polygon) % 2:
+        return "of fewer than three points" if len(polygon) < LEAST else "with an odd number of coordinates"
+    if not all(-_FARTHEST < each < _FARTHEST for each in polygon):
+        return "with a coordinate that is not a number, or far too large"
+    if min(polygon) >= 0 and max(polygon) <= min(width, height):
+        return None
+    if any(max(polygon[axis::2]) <= 0 or min(polygon[axis::2]) >= side for axis, side in ((0, width), (1, height))):
+        return "outside the image"
+    reach = REACH * max(width, height)
+    return "far outside the image" if min(polygon) < -reach or max(polygon) > reach else None

@@ -19,12 +19,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 from PIL import Image
 
-from lewel.data.decode import DecodeError, decode, first_few, printable, size
+from lewel.data.decode import DecodeError, decode, first_few, size
 from lewel.errors import UserError
 from lewel.evaluate.dense.truth import pts
 from lewel.evaluate.dense.truth.face_lists import FULL, Part, listed
 from lewel.evaluate.dense.truth.objects import first_skipped
 from lewel.shapes import Skip
+from lewel.terminal import printable
 
 EYE_CORNERS = {68: (36, 45)}  # the outer ones: the right eye's, which is left in the image, and the left eye's
 FAR = 0.1  # share of the image's longer side that a point may lie beyond the border before it is told
@@ -42,7 +43,8 @@ class Face(NamedTuple):
 class Landmarked:
     """n faces with k points each.
 
-    names: of the images, relative to the root.  subsets: which faces belong to each; `FULL` has all.
+    names: of the images, relative to the root.  points: NaN where they are hidden: neither learned nor measured.
+    subsets: which faces belong to each; `FULL` has all.
     skipped: faces that are left out, and why.  outside: those with points far beyond their image's border.
     expected: faces by subset, where the data set is known.
     """
@@ -59,13 +61,16 @@ class Landmarked:
     def __len__(self) -> int:
         return len(self.names)
 
+    def image_file(self, index: int) -> Path:
+        return self.root / self.names[index]
+
     def path(self, index: int) -> str:
         """A printable name of the image."""
-        return printable(self.root / self.names[index])
+        return printable(self.image_file(index))
 
     def image(self, index: int) -> Image.Image:
         """RGB. Raises DecodeError."""
-        return decode(self.root / self.names[index])
+        return decode(self.image_file(index))
 
     def read(self, index: int) -> Face:
         """The image and its points. Raises DecodeError."""
@@ -76,6 +81,11 @@ class Landmarked:
         members = {name: inside[indices] for name, inside in self.subsets.items()}
         names = tuple(self.names[index] for index in indices)
         return replace(self, names=names, points=self.points[indices], subsets=members, expected={})
+
+    @cached_property
+    def hidden(self) -> Bool[np.ndarray, "n k"]:
+        """Which points nobody could see."""
+        return np.asarray(np.isnan(self.points).any(axis=2))
 
     @cached_property
     def digest(self) -> str:
@@ -98,6 +108,7 @@ class Landmarked:
             "skipped": len(self.skipped),
             "left_out": [skip._asdict() for skip in self.skipped],
             "far_outside": len(self.outside),
+            "hidden_points": int(self.hidden.sum()),
             "digest": self.digest,
         }
 
@@ -107,6 +118,11 @@ class Landmarked:
             yield f"{self.split}: {len(self.skipped)} faces skipped: {first_skipped(self.skipped)}"
         if self.outside:
             yield f"{self.split}: {len(self.outside)} faces have points far outside: {first_few(self.outside)}"
+        if faces := int(self.hidden.any(axis=1).sum()):
+            yield (
+                f"{self.split}: {int(self.hidden.sum()):,} points of {faces:,} faces are hidden (-1 -1, 0 0 or nan): "
+                "left out of the loss and of the errors"
+            )
         for name, count in self.expected.items():
             there = int(self.subsets[name].sum()) if name in self.subsets else 0
             if there != count:
@@ -117,8 +133,9 @@ class Landmarked:
 def open_landmarks(root: Path, part: Part) -> Landmarked:
     """The faces of a part of whatever layout lies at `root`: see `face_lists`.
 
-    Faces are left out and listed: without image or points, with points that are not finite, are all outside the image,
-    or are not as many as most others have; and those that cannot be measured, as the eyes' corners coincide.
+    Faces are left out and listed: without image or points, with points that are infinite, are all hidden or outside the
+    image, or are not as many as most others have; and those that cannot be measured, as the eyes' corners coincide or
+    are hidden.
     Raises UserError for a part that is missing, empty, or has no usable face.
     """
     found = listed(root, part)
@@ -165,11 +182,11 @@ def normaliser(points: int) -> str:
 
 
 def distances(points: Float[np.ndarray, "n k 2"]) -> Float64[np.ndarray, " n"]:
-    """What the errors of each face are divided by, in pixels: see `normaliser`."""
+    """What the errors of each face are divided by, in pixels: see `normaliser`. NaN where an eye's corner is hidden."""
     if corners := EYE_CORNERS.get(points.shape[1]):
         across = points[:, corners[0]] - points[:, corners[1]]
     else:
-        across = points.max(axis=1) - points.min(axis=1)
+        across = np.nanmax(points, axis=1) - np.nanmin(points, axis=1)
     return np.linalg.norm(across.astype(np.float64), axis=1)
 
 
@@ -186,29 +203,32 @@ def _read(root: Path, name: str) -> _Marked | Skip:
         return _Marked(pts.read(file), size(root / name))
     except DecodeError as error:
         return Skip(printable(error.path), error.reason)
-    except OSError as error:
-        return Skip(printable(file), (error.strerror or str(error)).lower())
-    except ValueError as error:
-        return Skip(printable(file), str(error))
+    except UserError as error:
+        return Skip(printable(file), str(error).removeprefix(f"--data: {printable(file)}").lstrip(" :"))
 
 
 def _pts(root: Path, name: str) -> Path:
-    return root / f"{os.path.splitext(name)[0]}{pts.SUFFIX}"
+    stem = os.path.splitext(name)[0]
+    file, upper = (root / f"{stem}{suffix}" for suffix in (pts.SUFFIX, pts.SUFFIX.upper()))
+    return upper if upper.exists() and not file.exists() else file
 
 
 def _fault(face: _Marked, count: int) -> str | None:
     """Why a face cannot be used where most have `count` points; None where it can."""
     if len(face.points) != count:
         return f"has {len(face.points)} points, most others {count}"
-    if count == 0 or not np.isfinite(face.points).all():
-        return "has points that are not finite" if count else "has no points"
-    if not ((face.points >= 0) & (face.points <= np.array(face.size))).all(axis=1).any():
+    if count == 0 or np.isinf(face.points).any():
+        return "has points that are infinite" if count else "has no points"
+    seen = face.points[~np.isnan(face.points).any(axis=1)]
+    if not len(seen):
+        return "all points are hidden"
+    if not ((seen >= 0) & (seen <= np.array(face.size))).all(axis=1).any():
         return f"all points are outside the image, {face.size[0]} x {face.size[1]}"
-    if distances(face.points[None])[0] == 0:
-        return f"the {normaliser(count)} is 0"
+    if not (across := distances(face.points[None])[0]) > 0:
+        return f"the {normaliser(count)} is {'hidden' if np.isnan(across) else '0'}"
     return None
 
 
 def _reach(face: _Marked) -> float:
     """Pixels that the points reach beyond the image's border, at most."""
-    return float(np.maximum(-face.points, face.points - np.array(face.size)).max())
+    return float(np.nanmax(np.maximum(-face.points, face.points - np.array(face.size))))

@@ -1,6 +1,6 @@
 """PASCAL VOC's layout: where things lie, which splits there are, and objects in XML.
 
-    YEAR/JPEGImages/NAME.jpg
+    YEAR/JPEGImages/NAME.jpg                      or another extension
     YEAR/Annotations/NAME.xml                     boxes, 1-based, the last pixel included
     YEAR/SegmentationClass/NAME.png               see `masks`
     YEAR/ImageSets/{Main,Segmentation}/SPLIT.txt  names, one on each line
@@ -12,25 +12,29 @@ YEAR is VOC2007 or VOC2012; --data is it, the VOCdevkit above, or the folder abo
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
-from xml.etree import ElementTree
-from xml.etree.ElementTree import Element
 
 import numpy as np
-from PIL import Image
 
-from lewel.data.decode import printable
+from lewel.data.decode import DecodeError, header
+from lewel.data.scan import EXTENSIONS
 from lewel.errors import UserError, nearest
+from lewel.evaluate.dense.truth import image_files, small_files, voc_xml
 from lewel.evaluate.dense.truth.annotations import Annotations, Images
-from lewel.evaluate.dense.truth.objects import Annotated, Box, check_not_empty, clipped, fault, reaches_out
+from lewel.evaluate.dense.truth.objects import Annotated, check_not_empty, clipped, fault, reaches_out
 from lewel.shapes import Skip
+from lewel.terminal import printable
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
+FLAGS = ("-1", "0", "1")  # behind a name in the lists of one class: absent, difficult, present
+XML = ".xml"
 Kind = Literal["Main", "Segmentation"]
 
 
@@ -81,20 +85,51 @@ def names(folder: Path, kind: Kind, split: str) -> list[str]:
     if not path.is_file():
         there = ", ".join(map(printable, splits(folder, kind))) or "none"
         raise UserError(f"--data: {printable(path)} is missing; splits there: {there}")
-    found = [words[0] for line in os.fsdecode(path.read_bytes()).splitlines() if (words := line.split())]
+    files = image_files.Files()
+    found = [_image_name(folder, files, line) for line in small_files.lines(path)]
     check_not_empty(found, printable(path))
     if len(set(found)) < len(found):
-        twice = next(name for place, name in enumerate(found) if name in found[:place])
+        twice = next(name for name, count in Counter(found).items() if count > 1)
         raise UserError(f"--data: {printable(path)} names {printable(twice)} twice")
     return found
 
 
+def _image_name(folder: Path, files: image_files.Files, line: str) -> str:
+    """What a line names: the line or, where no image is called so, it without a flag of -1, 0 or 1 and an extension."""
+
+    def is_there(name: str) -> bool:
+        try:
+            return any(files.find(path, kinds) for path, kinds in _places(folder, name))
+        except ValueError:  # several are
+            return True
+
+    plain = line.replace("\\", "/")
+    *start, last = plain.split()
+    without = plain.removesuffix(last).rstrip() if start and last in FLAGS else plain
+    stem, extension = os.path.splitext(without)
+    bare = stem if extension.lower() in (*EXTENSIONS, XML) else without
+    return next((name for name in (line, plain, without, bare) if is_there(name)), bare)
+
+
+def _places(folder: Path, name: str) -> tuple[tuple[Path, Sequence[str]], ...]:
+    return (folder / "JPEGImages" / f"{name}.jpg", EXTENSIONS), (folder / "Annotations" / f"{name}{XML}", (XML,))
+
+
+def image_file(folder: Path, files: image_files.Files, name: str) -> Path:
+    """JPEGImages/NAME.jpg, or the file that is there in its place. Raises UserError where several are."""
+    path = folder / "JPEGImages" / f"{name}.jpg"
+    try:
+        return files.find(path) or path
+    except ValueError as error:
+        raise UserError(f"--data: {error}") from error
+
+
 def classes(folder: Path) -> tuple[str, ...]:
-    """VOC's twenty, or those of classes.txt."""
+    """VOC's twenty, or those of classes.txt. Raises UserError where that is not UTF-8, empty, or names one twice."""
     path = folder / "classes.txt"
-    if not path.is_file():
+    if not path.exists():
         return CLASSES
-    found = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    found = tuple(small_files.words(path))
     if not found or len(set(found)) < len(found):
         raise UserError(f"--data: {printable(path)}: a class on each line is needed, each once")
     return found
@@ -103,82 +138,82 @@ def classes(folder: Path) -> tuple[str, ...]:
 def open_objects(parts: Sequence[Part]) -> Annotations:
     """The objects of the parts together.
 
-    Objects without a usable box are left out and listed; boxes are cut at the border of their image.
-    Raises UserError for a split that is missing or empty, XML that cannot be read, and classes that are not listed.
+    Objects without a usable box are left out and listed; boxes are cut at the border of their image. Where a file has
+    no size, that of the image is taken.
+    Raises UserError for a split that is missing or empty, XML that cannot be read, classes that are not listed, and
+    images none of which can be used.
     """
     known = classes(parts[0].folder)
-    numbers = {name: number for number, name in enumerate(known)}
-    skipped, out = list[Skip](), list[bool]()
-
-    def read() -> Iterator[Annotated]:
-        for folder, split in parts:
-            for name in names(folder, "Main", split):
-                image, boxes, faults = _image(folder, name, numbers)
-                out.extend(reaches_out(boxes, image.size).tolist())
-                skipped.extend(faults)
-                yield image
-
-    images = Images.of(read())
+    reader = _Reader({name: number for number, name in enumerate(known)})
+    images = Images.of(reader.image(folder, name) for folder, split in parts for name in names(folder, "Main", split))
     roots = " and ".join(dict.fromkeys(printable(part.folder) for part in parts))
     split = " and ".join(f"{part.folder.name} {part.split}" for part in parts)
-    return Annotations(roots, split, known, images, tuple(skipped), sum(out))
+    remarks = (*reader.sentences(), *image_files.check(reader.seen, reader.files, f"{roots}, {split},"))
+    return Annotations(roots, split, known, images, tuple(reader.skipped), reader.clipped, remarks)
 
 
-def _image(folder: Path, name: str, numbers: dict[str, int]) -> tuple[Annotated, np.ndarray, list[Skip]]:
-    """The image, its boxes before they were cut, and the objects that are left out."""
-    path = folder / "Annotations" / f"{name}.xml"
-    try:
-        root = ElementTree.parse(path).getroot()
-        found = [(_text(each, "name"), _box(each), _flag(each, "difficult")) for each in root.findall("object")]
-        size = _size(root, folder / "JPEGImages" / f"{name}.jpg")
-    except (OSError, ElementTree.ParseError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--data: {printable(path)} cannot be read: {reason}") from error
-    skipped, kept = [], []
-    for number, (label, box, difficult) in enumerate(found, 1):
-        if label not in numbers:
-            raise UserError(
-                f"--data: {printable(path)} has the class {printable(label)!r}, which is not among the {len(numbers)}"
-                f"{nearest(label, numbers)}; other classes than VOC's are named in {printable(folder / 'classes.txt')}"
+@dataclass
+class _Reader:
+    """Objects of images, what was left out of them, and how many boxes or sizes have to be told of.
+
+    numbers: of the classes, by name.
+    """
+
+    numbers: dict[str, int]
+    skipped: list[Skip] = field(default_factory=list)
+    clipped: int = 0
+    from_zero: int = 0
+    without_size: int = 0
+    files: image_files.Files = field(default_factory=image_files.Files)
+    seen: list[image_files.Image] = field(default_factory=list)
+
+    def image(self, folder: Path, name: str) -> Annotated:
+        path = folder / "Annotations" / f"{name}{XML}"
+        marked = voc_xml.read(self.files.find(path, (XML,)) or path)
+        image = image_file(folder, self.files, name)
+        size = marked.size or self._own_size(path, image)
+        self.seen.append(image_files.Image(image, marked.size))
+        kept = [each for number, each in enumerate(marked.objects, 1) if self._is_usable(path, number, each, size)]
+        boxes = np.array([each.box for each in kept], np.float64).reshape(-1, 4)
+        self.clipped += int(reaches_out(boxes, size).sum())
+        self.from_zero += sum(each.from_zero for each in kept)
+        inside = clipped(boxes, size)
+        return Annotated(
+            name,
+            image,
+            size,
+            inside,
+            labels=np.array([self.numbers[each.name] for each in kept], np.int64),
+            crowd=np.zeros(len(kept), bool),
+            difficult=np.array([each.difficult for each in kept], bool),
+            areas=(inside[:, 2:] - inside[:, :2]).prod(axis=1),
+        )
+
+    def sentences(self) -> Iterator[str]:
+        if self.without_size:
+            yield f"{self.without_size} files have no usable size: the images' own are taken"
+        if self.from_zero:
+            yield (
+                f"{self.from_zero} boxes begin at 0, where VOC's first pixel is 1: they may be counted from 0, "
+                "but are read as counted from 1"
             )
-        if why := fault(box, size):
-            skipped.append(Skip(printable(path), f"object {number} ({label}): {why}"))
-        else:
-            kept.append((box, numbers[label], difficult))
-    boxes = np.array([row[0] for row in kept], np.float64).reshape(-1, 4)
-    inside = clipped(boxes, size)
-    labels = np.array([row[1] for row in kept], np.int64)
-    difficult = np.array([row[2] for row in kept], bool)
-    areas = (inside[:, 2:] - inside[:, :2]).prod(axis=1)
-    none = np.zeros(len(kept), bool)
-    jpeg = folder / "JPEGImages" / f"{name}.jpg"
-    return Annotated(name, jpeg, size, inside, labels, none, difficult, areas), boxes, skipped
 
+    def _own_size(self, path: Path, image: Path) -> tuple[int, int]:
+        self.without_size += 1
+        try:
+            return header(image).size
+        except DecodeError as error:
+            raise UserError(
+                f"--data: {printable(path)} has no usable size, and its image cannot be read: {error}"
+            ) from error
 
-def _text(element: Element, name: str) -> str:
-    found = element.findtext(name)
-    if found is None:
-        raise ValueError(f"a {element.tag} has no {name}")
-    return found.strip()
-
-
-def _flag(element: Element, name: str) -> bool:
-    return element.findtext(name, "0").strip() == "1"
-
-
-def _box(element: Element) -> Box:
-    """Pixel numbers from 1 on, the last one included, to edges from 0 on."""
-    corners = element.find("bndbox")
-    if corners is None:
-        raise ValueError("an object has no bndbox")
-    x0, y0, x1, y1 = (float(_text(corners, name)) for name in ("xmin", "ymin", "xmax", "ymax"))
-    return x0 - 1, y0 - 1, x1, y1
-
-
-def _size(root: Element, image: Path) -> tuple[int, int]:
-    """As the file says, or the image where it does not."""
-    width, height = (int(root.findtext(f"size/{name}", "0")) for name in ("width", "height"))
-    if width > 0 and height > 0:
-        return width, height
-    with Image.open(image) as opened:
-        return opened.size
+    def _is_usable(self, path: Path, number: int, each: voc_xml.Object, size: tuple[int, int]) -> bool:
+        if each.name not in self.numbers:
+            raise UserError(
+                f"--data: {printable(path)} has the class {printable(each.name)!r}, which is not among the "
+                f"{len(self.numbers)}{nearest(each.name, self.numbers)}; other classes than VOC's are named in "
+                f"{printable(path.parents[1] / 'classes.txt')}"
+            )
+        if why := fault(each.box, size):
+            self.skipped.append(Skip(printable(path), f"object {number} ({printable(each.name)}): {why}"))
+        return why is None
