@@ -261,6 +261,7 @@ def test_fingerprints_tell_recipes_apart_but_not_notes_or_kinds_of_number() -> N
         ("kind: lars", "kind: adam", "'adam' is not one of sgd, lars"),
         ("weight_decay: 1.0e-06", "weight_decay: 1e-6", "write 1.0e-6"),
         ("directions: both", "directions: [", "not YAML"),
+        ("epochs: 10", "epochs: !!int ''", "not YAML"),
         ("image_size: 64", "image_size: 64.5", "data: image_size: expected int"),
     ],
 )

@@ -192,13 +192,19 @@ def test_affectnet_arrays(tmp_path: Path) -> None:
     assert facts["layout"] == "AffectNet-7, arrays" and facts["other_labels"] == {"train": 1, "val": 0}
 
 
+def npy_of(header: str) -> bytes:
+    line = header.ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line
+
+
 def test_wrong_affectnet_arrays(tmp_path: Path) -> None:
     arrays(tmp_path)
     annotation = tmp_path / "train_set/annotations/1_exp.npy"
     np.save(annotation, np.array([{"a": 1}]), allow_pickle=True)  # never unpickled
     assert "1_exp.npy has '', which is no number" in said(tmp_path)
-    annotation.write_bytes(b"")
-    assert "1_exp.npy has '', which is no number" in said(tmp_path)
+    for damaged in (b"", npy_of("{'descr': '<i8', 'shape': (")):
+        annotation.write_bytes(damaged)
+        assert "1_exp.npy has '', which is no number" in said(tmp_path)
     annotation.unlink()
     assert "1 images have no N_exp.npy: 1" in said(tmp_path)
     (tmp_path / "train_set/images/1.jpg").unlink()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from lewel.evaluate import results
+from lewel.errors import UserError
+from lewel.evaluate import predictions, results
 from lewel.evaluate.results import Result, Run, summarise
 
 
@@ -117,6 +120,19 @@ def test_lists_of_names_keep_what_is_in_them(tmp_path: Path) -> None:
     names = ["[1,   2]", 'a "b"  c', "{ }", "[\n1,  2\n]"]
     results.write(tmp_path, a_result(a_run(0, names=names)))
     assert strict((tmp_path / "results.json").read_text())["metrics"]["names"] == names
+
+
+def test_predictions_with_a_damaged_header_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    predictions.save(path, {"predicted": np.arange(3)})
+    with zipfile.ZipFile(
+        path, "w"
+    ) as archive:  # the header's tuple does not end: Python's tokenizer raises its own error
+        line = b"{'descr': '<i8', 'shape': (".ljust(117) + b"\n"
+        archive.writestr("predicted.npy", b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line)
+    with pytest.raises(UserError, match=r"predictions\.npz cannot be read: .*; delete") as caught:
+        predictions.load(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_datas_digest_is_of_its_parts_wherever_they_lie() -> None:

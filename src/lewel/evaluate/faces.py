@@ -193,7 +193,7 @@ def _scalar(content: bytes) -> str:
     """The one value of a .npy file, a number or the text of one; '' for another file. Hardly any two are different."""
     try:
         values = np.load(BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError):
+    except Exception:  # of a damaged header, any
         return ""
     return str(values.item()) if isinstance(values, np.ndarray) and values.size == 1 else ""
 

@@ -41,7 +41,7 @@ def from_yaml(text: str, where: str = "config.yaml") -> Recipe:
 
     try:
         plain = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
+    except Exception as error:  # of a value that is not its tag's, any: `!!int ''` is an IndexError
         raise UserError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
     return _read(Recipe, plain, where)
 
