@@ -73,6 +73,23 @@ def test_tiff_metadata(tag: int, entry: tuple[int, int, int], packing: str | Non
     assert (np.asarray(decode("a", content)) == np.asarray(noise())).all()
 
 
+def test_tiff_that_is_cut_and_has_two_heights_is_refused(tmp_path: Path) -> None:
+    """Read without its metadata it has the second height, and Pillow tells the first."""
+    content = bytearray(encoded(noise().convert("L"), "tif"))
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    places = {
+        struct.unpack_from("<H", content, place)[0]: place for place in range(start + 2, start + 2 + 12 * count, 12)
+    }
+    struct.pack_into("<HHII", content, places[284], 257, 3, 1, 1)
+    struct.pack_into("<I", content, places[273] + 8, len(content) - 100)  # few of the pixels lie behind that
+    path = tmp_path / "a.tif"
+    path.write_bytes(content)
+    assert size(path) == (64, 48)
+    with pytest.raises(DecodeError):
+        decode(path)
+
+
 def test_webp_metadata_that_are_cut() -> None:
     content = encoded(noise(), "webp", lossless=True, xmp=b"x" * 1000)[:-500]
     content = b"RIFF" + struct.pack("<I", len(content) - 8) + content[8:]

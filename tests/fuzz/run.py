@@ -23,7 +23,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ class Report:
     slowest_s: float = 0.0
     memory: float = 0.0
     faults: list[str] = field(default_factory=list)
+
+    def row(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return vars(self) | {"ends": dict(self.ends.most_common()), "seconds": round(self.seconds, 1)}
 
     def __str__(self) -> str:
         ends = ", ".join(f"{count} {name}" for name, count in self.ends.most_common())
@@ -193,7 +197,7 @@ def main() -> int:
             print(f"  {fault}", flush=True)
         reports.append(report)
         if given.json is not None:
-            content = {"command": " ".join(sys.argv), "machine": machine(), "readers": list(map(asdict, reports))}
+            content = {"command": " ".join(sys.argv), "machine": machine(), "readers": [each.row() for each in reports]}
             given.json.write_text(json.dumps(content, indent=1) + "\n")
     return int(any(report.faults for report in reports))
 

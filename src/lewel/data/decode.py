@@ -170,16 +170,20 @@ def _with_or_without_metadata(
     path: str | os.PathLike[str], file: BufferedIOBase, finished: Callable[[_Opened], T]
 ) -> T:
     """An image that cannot be read with its metadata is read without them: Pillow's limits on them are global."""
+    claimed: tuple[int, int] | None = None
     try:
         try:
-            return finished(_open(path, file))
+            opened = _open(path, file)
+            claimed = opened.image.size
+            return finished(opened)
         except (DecodeError, UserError, UnsupportedError):
             raise
         except Exception:
             bare = formats.pixels_only(file) if _is_small(file) else None
-            if bare is None:
+            again = None if bare is None else _open(path, io.BytesIO(bare))
+            if again is None or claimed not in (None, again.image.size):  # of two sizes in one file, neither is sure
                 raise
-        return finished(_open(path, io.BytesIO(bare)))
+        return finished(again)
     except UnidentifiedImageError as error:
         raise DecodeError(path, formats.unidentified(file)) from error
 
