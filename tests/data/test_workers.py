@@ -393,22 +393,45 @@ class Collections(serving.Views):
     """Answers how many kB of its own a worker has more after a collection."""
 
     images: Trouble = Trouble("", Path())
+    collects: bool = True
 
     def __getitem__(self, order: serving.Order) -> serving.Drawn:
         before = private_kb()
-        gc.collect()
+        if self.collects:
+            gc.collect()
         pixels = torch.zeros(1, 1, 1, 1, 4, dtype=torch.uint8)
         return serving.Drawn(pixels, (), None, None, torch.tensor([private_kb() - before]), [])
 
 
 @linux
-def test_a_collection_in_a_worker_copies_none_of_the_parents_pages() -> None:
-    """Of 400,000 lists, 32 MB, which are the parent's."""
+@pytest.mark.parametrize("where", ["worker", "parent"])
+def test_collections_copy_no_pages(where: str) -> None:
+    """Of 400,000 lists, 32 MB, which the parent made before the workers."""
     lists = [[number] for number in range(400_000)]
-    source = work(Collections(), [(0, [0])], 1, CPU)
-    assert next(source).indices.item() < 8000
+    source = work(Collections(collects=where == "worker"), [(0, [0])] * 9, 1, CPU)
+    grown = [next(source).indices.item()]
+    before = private_kb()
+    if where == "parent":
+        gc.collect()
+        grown.append(private_kb() - before)
     source.close()
-    assert len(lists) == 400_000
+    assert max(grown) < 8000 and len(lists) == 400_000
+
+
+def test_the_collector_sees_everything_again_once_no_pool_runs() -> None:
+    before = gc.get_freeze_count()
+    one, two = (work(Numbers(), [(0, [0])] * 9, 1, CPU) for _ in range(2))
+    next(one), next(two), one.close()
+    assert gc.get_freeze_count() > before
+    two.close()
+    assert gc.get_freeze_count() == before
+    gc.freeze()
+    try:
+        three = work(Numbers(), [(0, [0])] * 9, 1, CPU)
+        next(three), three.close()
+        assert gc.get_freeze_count() > before  # the program's own
+    finally:
+        gc.unfreeze()
 
 
 def private_kb() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import math
 import mmap
 import multiprocessing
@@ -142,7 +141,6 @@ def serve(views: Served[Any], theirs: socket.socket, progress: ctypes.Array[ctyp
     for end in list(ours):  # after a fork they are open here too, and no other worker would see the parent's end
         if end.fileno() >= 0:
             socket.close(end.detach())
-    gc.freeze()  # a collection writes to each object that it looks at: 100 MB of the parent's pages would be copied
     torch.set_num_threads(1)
     remarks.take()  # a fork's are its parent's
     orders, answers = theirs.makefile("rb"), theirs.makefile("wb")

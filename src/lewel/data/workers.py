@@ -9,6 +9,7 @@ sockets: nothing lies in /dev/shm, which containers keep small.
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ import pickle
 import signal
 import socket
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from multiprocessing import connection, util
 from threading import Condition, Thread, current_thread
 from typing import Any
@@ -63,12 +64,38 @@ def work(
         if workers == 0:
             yield from (views[order] for order in orders)
             return
+        opened.enter_context(_shared_objects_left_alone())
         too_slow: dict[int, Skip] = {}
         pool = [opened.enter_context(closing(_Worker(views, timeout_s, too_slow))) for _ in range(workers)]
         for answer in opened.enter_context(closing(_Receiver(pool, orders, device))):
             if isinstance(answer, Exception):
                 raise answer
             yield answer
+
+
+_pools = 0  # that run
+
+
+@contextmanager
+def _shared_objects_left_alone() -> Iterator[None]:
+    """No collection looks at what is there now: it writes to each object, and all imports are 100 MB of pages.
+
+    Forked workers share these pages until one of the processes writes to them. Garbage is collected before, and what
+    was left alone is collected again once no pool runs. Nothing changes for a program that has frozen objects itself.
+    """
+    global _pools
+    if _pools == 0 and gc.get_freeze_count():
+        yield
+        return
+    gc.collect()
+    gc.freeze()
+    _pools += 1
+    try:
+        yield
+    finally:
+        _pools -= 1
+        if _pools == 0:
+            gc.unfreeze()
 
 
 # -- in the main process
