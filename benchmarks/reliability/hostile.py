@@ -26,16 +26,16 @@ SECONDS = 60
 
 def readers() -> tuple[tuple[str, Callable[[Path], dict[str, Path]], Callable[[Path], object]], ...]:
     """Name, files, and the call that lewel reads such files with."""
-    from lewel import plan
     from lewel.data import decode
     from lewel.data.images import open_images
     from lewel.evaluate import predictions
     from lewel.evaluate.dense.truth import coco_content, voc_xml
     from lewel.interop import weights as interop
+    from lewel.recipes import config_file
 
     def text(path: Path) -> object:
         if path.suffix == ".yaml":
-            return plan.read(path)
+            return config_file.read(path)
         return voc_xml.read(path) if path.suffix == ".xml" else coco_content.read(path)
 
     def array_or_tar(path: Path) -> object:

@@ -20,6 +20,7 @@ from lewel.errors import UserError, line_of, nearest
 from lewel.evaluate.changes import Changes
 from lewel.plan import Overrides
 from lewel.prepare import flags as prepare
+from lewel.recipes import OTHERS
 from lewel.terminal import complain, say, unbreakable
 
 _Flat = tyro.conf.arg(name="")
@@ -35,7 +36,7 @@ class _Pretraining(Options):
 
 _Extraction = Annotated[Extraction, _Flat]
 _RecipeName = Annotated[
-    tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help="a name from `lewel recipes`, or FILE.py:FUNCTION")
+    tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help=f"a name from `lewel recipes`, {OTHERS}")
 ]
 
 

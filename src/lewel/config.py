@@ -235,7 +235,7 @@ class Options:
 class Bench:
     """Which training steps `lewel bench` measures. Each is a flag of it."""
 
-    recipe: str = "lewel_b_in1k_100ep"  # a name from `lewel recipes`, or FILE.py:FUNCTION
+    recipe: str = "lewel_b_in1k_100ep"  # a name from `lewel recipes`, FILE.py:FUNCTION or a run directory
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
     threads: int | None = None  # that PyTorch may use; by default its own choice

@@ -30,7 +30,8 @@ from lewel.engine.run_log import RunLog
 from lewel.engine.schedule import warmup_cosine
 from lewel.engine.signals import Interrupted, StopRequest
 from lewel.errors import UserError
-from lewel.run import Run, prepare
+from lewel.recipes import config_file
+from lewel.run import Run, as_written_now, prepare
 from lewel.shapes import Batch, Skip
 from lewel.terminal import printable
 
@@ -66,7 +67,13 @@ def _start(run: Run) -> int:
     if found is None:
         return 0
     return checkpoint.load(
-        found, run.training, run.identity, options.extend, options.change_processes, options.change_images
+        found,
+        run.training,
+        run.identity,
+        options.extend,
+        options.change_processes,
+        options.change_images,
+        upgrade=as_written_now,
     )
 
 
@@ -193,7 +200,7 @@ def _alone(run: Run) -> Iterator[None]:
 def _write_config(run: Run) -> None:
     facts = f"seed {run.options.seed}, {run.plan.images} images, {parallel.world()} process(es), {run.precision.name}"
     head = f"# {printable(' '.join(sys.argv))}\n# {facts}\n"  # a line break would end the comment
-    files.replace(run.directory / "config.yaml", (head + plan.to_yaml(run.recipe)).encode())
+    files.replace(run.directory / config_file.NAME, (head + config_file.to_yaml(run.recipe)).encode())
 
 
 # -- words ----------------------------------------------------------------------------------------------------------

@@ -26,8 +26,12 @@ from lewel.evaluate import during
 from lewel.footprint import Footprint
 from lewel.interop import weights
 from lewel.model.method import Method
+from lewel.recipes import config_file
 
-_OWN_FILES = ("config.yaml", "metrics.jsonl", "train.log", "skipped.jsonl", "encoder.safetensors", "report.html")
+_OWN_FILES = (config_file.NAME, "metrics.jsonl", "train.log", "skipped.jsonl", "encoder.safetensors", "report.html")
+_BESIDE_RECIPE = frozenset(  # what an identity holds of the run in one dict with the fields of its recipe
+    {"seed", "images", "precision", "executor", "accumulate", "compile", "contents", "all_contents"}
+)
 
 
 @dataclass
@@ -67,7 +71,7 @@ class Run:
 
     @cached_property
     def identity(self) -> Identity:
-        content = dataclasses.asdict(self.recipe) | {
+        content: dict[str, Any] = {
             "seed": self.options.seed,
             "images": _seen(self.images),
             "precision": self.precision.name,
@@ -77,9 +81,8 @@ class Run:
         content |= self.contents
         if self.options.compile:  # absent otherwise, as from the runs of before
             content["compile"] = True
-        return Identity(
-            {k: v for k, v in content.items() if k not in ("epochs", "note")}, self.recipe.epochs, parallel.world()
-        )
+        assert content.keys() <= _BESIDE_RECIPE
+        return Identity(_decisive(self.recipe) | content, self.recipe.epochs, parallel.world())
 
 
 def prepare(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
@@ -188,14 +191,30 @@ def _check_directory(run: Path, recipe: Recipe) -> None:
     for name in _OWN_FILES:
         if reading.is_other(run / name):
             raise UserError(f"--out {run}: {run / name} is not a regular file; remove it, or give another --out")
-    config = run / "config.yaml"
+    config = run / config_file.NAME
     if config.exists() and not any((run / "checkpoints").glob("step-*")):
-        there = plan.read(config)
-        if plan.fingerprint(there) != plan.fingerprint(recipe):
+        there = config_file.read(config)
+        if there != config_file.from_yaml(config_file.to_yaml(recipe)):  # lists of a user's recipe as tuples
             raise UserError(
                 f"--out {run} is of {there.name} with other numbers; give the recipe and flags in its config.yaml, "
                 "or another --out"
             )
+
+
+def as_written_now(saved: Identity) -> Identity:
+    """An identity that an older lewel may have saved, in today's form: newer fields have their defaults.
+
+    Raises UserError for a newer lewel's.
+    """
+    beside = {name: value for name, value in saved.recipe.items() if name in _BESIDE_RECIPE}
+    content = {name: value for name, value in saved.recipe.items() if name not in _BESIDE_RECIPE}
+    recipe = config_file.from_dict(content | {"epochs": saved.epochs}, "the recipe in the run's checkpoint")
+    return dataclasses.replace(saved, recipe=_decisive(recipe) | beside)
+
+
+def _decisive(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe must stay the same: all but the note, and the epochs, which an identity has by themselves."""
+    return {name: value for name, value in config_file.to_dict(recipe).items() if name not in ("epochs", "note")}
 
 
 def _check_agreement(run: Run) -> None:

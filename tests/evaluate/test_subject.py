@@ -11,12 +11,13 @@ import timm
 import torch
 from torch import Tensor
 
-from lewel import config, plan, recipes
+from lewel import config, recipes
 from lewel.errors import UserError
 from lewel.evaluate import subject
 from lewel.evaluate.subject import labels, open_subject
 from lewel.interop import weights
 from lewel.model.encoder import Encoder
+from lewel.recipes import config_file
 
 FACTS = {"recipe": "test", "image_size": 32, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2)}
 VIT = "vit_tiny_patch16_224"
@@ -130,7 +131,7 @@ def test_random_of_a_run_is_what_the_run_began_from(tmp_path: Path) -> None:
     """The last batch norms of its blocks too, of which its weights say nothing."""
     recipe = recipes.get("lewel_b_tiny")
     assert recipe.method.encoder.zero_init_last
-    (tmp_path / "config.yaml").write_text(plan.to_yaml(recipe))
+    (tmp_path / "config.yaml").write_text(config_file.to_yaml(recipe))
     weights.save_encoder(Encoder("resnet18"), tmp_path / "encoder.safetensors", FACTS)
     torch.manual_seed(4)
     expected = Encoder.from_config(recipe.method.encoder).backbone.state_dict()

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from fuzz import mutate
-from lewel import plan, recipes
+from lewel import recipes
 from lewel.console import Console
 from lewel.data import decode, index, scenes
 from lewel.data.images import open_images
@@ -27,6 +27,7 @@ from lewel.evaluate.labelled import open_divided
 from lewel.interop import weights
 from lewel.model.encoder import Encoder
 from lewel.prepare import commands
+from lewel.recipes import config_file
 
 ALLOWED = (UserError, decode.DecodeError)
 
@@ -231,7 +232,7 @@ def _read_weights(path: Path) -> object:
 
 def _config(folder: Path) -> list[Path]:
     path = folder / "config.yaml"
-    path.write_text(plan.to_yaml(recipes.lewel_m_tiny()), encoding="utf-8")
+    path.write_text(config_file.to_yaml(recipes.lewel_m_tiny()), encoding="utf-8")
     return [path]
 
 
@@ -264,7 +265,7 @@ READERS = (
     Reader("masks", _masks, _read_masks, mutate.BINARY),
     Reader("landmarks", _landmarks, _read_landmarks, mutate.TEXT),
     Reader("weights", _weights, _read_weights, mutate.BINARY, each=True),
-    Reader("config.yaml", _config, plan.read, mutate.TEXT, each=True),
+    Reader("config.yaml", _config, config_file.read, mutate.TEXT, each=True),
     Reader("metrics.jsonl", _rows, record.read, mutate.JSON, each=True),
     Reader("results.json", _results, results.read, mutate.JSON, each=True),
     Reader("predictions", _predictions, predictions.load, mutate.BINARY, each=True),

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lewel import plan, recipes
+from lewel import recipes
 from lewel.errors import UserError
+from lewel.recipes import config_file
 from lewel.visualize import compare, style
 
 
@@ -18,7 +19,7 @@ def a_run(folder: Path, batch: int, rows: list[dict[str, object]]) -> Path:
     recipe = recipes.get("lewel_m_tiny")
     recipe = replace(recipe, optimizer=replace(recipe.optimizer, batch_size=batch))
     folder.mkdir()
-    (folder / "config.yaml").write_text(plan.to_yaml(recipe))
+    (folder / "config.yaml").write_text(config_file.to_yaml(recipe))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lewel import plan, recipes
+from lewel import recipes
+from lewel.recipes import config_file
 from lewel.visualize import report
 from pages import Tags
 
@@ -30,7 +31,7 @@ def rows(count: int = 30) -> list[dict]:
 def run_directory(path: Path, content: list[dict]) -> Path:
     path.mkdir(exist_ok=True)
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
-    (path / "config.yaml").write_text("# lewel pretrain\n" + plan.to_yaml(recipes.get("lewel_b_tiny")))
+    (path / "config.yaml").write_text("# lewel pretrain\n" + config_file.to_yaml(recipes.get("lewel_b_tiny")))
     return path
 
 

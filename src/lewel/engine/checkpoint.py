@@ -20,7 +20,7 @@ import logging
 import platform
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from hashlib import sha256 as digest
 from pathlib import Path
@@ -257,15 +257,18 @@ def load(
     extend: bool = False,
     change_processes: bool = False,
     change_images: bool = False,
+    upgrade: Callable[[Identity], Identity] = lambda saved: saved,
 ) -> int:
     """Restore the training and this process's random generators; returns the steps done.
 
     extend, change_processes, change_images: allow more epochs, another number of processes, images with other contents;
     a warning says what that changes.
+    upgrade: brings what an older lewel saved into the form of `identity`; its UserError is raised as it is.
     Raises UserError when the checkpoint is of another recipe, shape, number of epochs or of processes, or images.
     """
     numbers = read_state(checkpoint)
-    for sentence in compare(Identity(**numbers["identity"]), identity, extend, change_processes, change_images):
+    saved = upgrade(Identity(**numbers["identity"]))
+    for sentence in compare(saved, identity, extend, change_processes, change_images):
         if parallel.is_main():
             log.warning("%s", sentence)
     module, optimizer, generators = (safetensors.torch.load_file(checkpoint / f"{part}.safetensors") for part in _PARTS)

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import safetensors.torch
 import torch
 
-from lewel import build, plan
+from lewel import build
 from lewel.config import Recipe
 from lewel.engine import checkpoint
 from lewel.errors import UserError
 from lewel.interop import weights
 from lewel.model.method import Method
+from lewel.recipes import config_file
 
 INITIAL = "initial.safetensors"  # the encoder that a run with --init began with
 
@@ -31,10 +32,7 @@ def load(run: Path) -> Loaded:
 
     Raises UserError: no run there, or none of its checkpoints is whole.
     """
-    config = run / "config.yaml"
-    if not config.is_file():
-        raise UserError(f"{run} is no run: it has no config.yaml; give the --out directory of `lewel pretrain`")
-    recipe = plan.read(config)
+    recipe = config_file.of_run(run)
     found = _newest(run)
     trained = build.method(recipe)
     trained.load_state_dict(safetensors.torch.load_file(found / "module.safetensors"))
@@ -56,7 +54,7 @@ def beginning(run: Path) -> Beginning | None:
     """None where the directory does not tell: it is no run, or has no whole checkpoint."""
     if (run / INITIAL).is_file():
         return Beginning(str(run / INITIAL), None)
-    found, _ = checkpoint.newest_whole(run) if (run / "config.yaml").is_file() else (None, [])
+    found, _ = checkpoint.newest_whole(run) if (run / config_file.NAME).is_file() else (None, [])
     return Beginning(f"random:{run}", _seed(found)) if found is not None else None
 
 

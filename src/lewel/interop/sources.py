@@ -21,11 +21,12 @@ import safetensors
 import timm
 from torch import Tensor
 
-from lewel import config, plan, reading
+from lewel import config, reading
 from lewel.errors import UserError, nearest
 from lewel.interop import account, architectures, candidates, hub, published, tensor_files
 from lewel.interop.candidates import Candidate
 from lewel.model.encoder import has_map, own_size
+from lewel.recipes import config_file
 from lewel.terminal import printable
 
 ENCODER_FILE = "encoder.safetensors"
@@ -192,8 +193,8 @@ def _untrained(name: str) -> Source:
 
 def _as_it_began(run: Path) -> config.Encoder | None:
     """A run's recipe also says how the last batch norms of the blocks began, which its weights do not."""
-    recipe = run / "config.yaml"
-    return plan.read(recipe).method.encoder if recipe.exists() else None
+    recipe = run / config_file.NAME
+    return config_file.read(recipe).method.encoder if recipe.exists() else None
 
 
 def _timms_numbers(name: str) -> dict[str, Any]:

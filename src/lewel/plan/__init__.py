@@ -3,7 +3,6 @@
 overrides   the numbers that flags may change, and which methods have them
 numbers     what they are in a recipe, as --help shows them
 resolve     recipe + overrides + number of images + processes -> Plan, or one line that says what does not fit
-text        config.yaml and the fingerprint
 """
 
 from __future__ import annotations
@@ -11,6 +10,5 @@ from __future__ import annotations
 from lewel.plan.numbers import numbers
 from lewel.plan.overrides import Overrides
 from lewel.plan.resolve import Plan, resolve
-from lewel.plan.text import fingerprint, from_yaml, read, to_yaml
 
-__all__ = ["Overrides", "Plan", "fingerprint", "from_yaml", "numbers", "read", "resolve", "to_yaml"]
+__all__ = ["Overrides", "Plan", "numbers", "resolve"]

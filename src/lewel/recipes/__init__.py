@@ -1,12 +1,14 @@
 """Recipes: functions that return a `config.Recipe`, named METHOD_SETTING: `recipes.lewel_b_tiny()`.
 
 Each docstring says which row of the paper it is, the command, its cost, the published number and the measured one.
-A recipe of one's own is a function in a file: `get("my_recipes.py:wide")`.
+A recipe of one's own is a function in a file: `get("my_recipes.py:wide")`. A run's recipe is in its directory:
+`get("runs/a")`.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +17,14 @@ from typing import NamedTuple
 
 from lewel.config import Recipe
 from lewel.errors import UserError, nearest
-from lewel.recipes import folder, in1k, in100, small, tiny
+from lewel.recipes import config_file, folder, in1k, in100, small, tiny
 from lewel.recipes.folder import *  # noqa: F403
 from lewel.recipes.in1k import *  # noqa: F403
 from lewel.recipes.in100 import *  # noqa: F403
 from lewel.recipes.small import *  # noqa: F403
 from lewel.recipes.tiny import *  # noqa: F403
 
+OTHERS = "FILE.py:FUNCTION or a run directory"  # what stands for a recipe beside its name
 SETTINGS = ("in1k", "in100", "cifar10", "px64", "tiny", "demo", "folder")
 
 _RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -60,12 +63,13 @@ def facts(name: str) -> dict[str, str]:
 
 
 def get(name: str) -> Recipe:
-    """The recipe of that name, or what `FILE.py:function` returns.
+    """The recipe of that name, what `FILE.py:FUNCTION` returns, or that of a run: its directory or its config.yaml.
 
-    Raises UserError: no such recipe (with the nearest name), file or function; a file that fails; another return value.
+    Raises UserError: no such recipe (with the nearest name), file or function; a file that fails; another return value;
+    no run there, or a config.yaml that this lewel cannot read.
     """
     if not isinstance(name, str):
-        raise UserError(f"{name!r} is no name of a recipe; `lewel recipes` lists all, and FILE.py:FUNCTION is one too")
+        raise UserError(f"{name!r} is no name of a recipe; `lewel recipes` lists all; {OTHERS} will do too")
     if name in _RECIPES:
         return _RECIPES[name]()
     path, colon, function = name.rpartition(":")
@@ -73,8 +77,12 @@ def get(name: str) -> Recipe:
         return _from_file(Path(path), function)
     if name.endswith(".py"):
         raise UserError(f"recipe {name!r} names a file but no function in it: write {name}:FUNCTION")
+    if os.path.isdir(name):  # as Path has it, a name that is too long would be an error
+        return config_file.of_run(Path(name))
+    if name.endswith((".yaml", ".yml")):
+        return config_file.read(Path(name))
     near = nearest(name, _RECIPES) or ";"
-    raise UserError(f"no recipe {name!r}{near} `lewel recipes` lists all, and FILE.py:FUNCTION is one too")
+    raise UserError(f"no recipe {name!r}{near} `lewel recipes` lists all; {OTHERS} will do too")
 
 
 def _from_file(path: Path, function: str) -> Recipe:

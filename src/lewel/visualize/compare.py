@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from lewel import plan
 from lewel.config import Recipe
 from lewel.console import Table
 from lewel.engine import record
 from lewel.errors import UserError
 from lewel.evaluate.during import TITLES
+from lewel.recipes import config_file
 from lewel.visualize import style
 
 WIDTH, PANEL_HEIGHT = 4.2, 2.3  # inches of a panel
@@ -50,11 +50,11 @@ PANELS = (
 
 def read(directory: Path) -> Run:
     """Raises UserError where no run is, or none that has begun."""
-    config = directory / "config.yaml"
+    config = directory / config_file.NAME
     rows = record.read(directory / "metrics.jsonl")
     if not config.is_file() or not rows:
         raise UserError(f"{directory} is no run with records; give run directories of `lewel pretrain`")
-    return Run(directory.name, plan.read(config), rows)
+    return Run(directory.name, config_file.read(config), rows)
 
 
 def figure(runs: Sequence[Run]) -> Figure:

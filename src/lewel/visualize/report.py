@@ -143,7 +143,7 @@ def results(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The settings and the comments at the top of a config.yaml; empty where it is missing or damaged."""
+    """The recipe's settings and the comments at the top of a config.yaml; empty where it is missing or damaged."""
     if not path.is_file():
         return {}, []
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -152,7 +152,8 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[str]]:
         settings = yaml.safe_load(text)
     except yaml.YAMLError:
         settings = None
-    return settings if isinstance(settings, dict) else {}, comments
+    found = settings if isinstance(settings, dict) else {}
+    return {name: value for name, value in found.items() if name != "format"}, comments
 
 
 def sections(settings: Mapping[str, Any]) -> list[tuple[str, list[Setting]]]:
