@@ -112,12 +112,13 @@ def test_it_loads(kept: Path) -> None:
 def test_it_is_evaluated(kept: Path, tmp_path: Path) -> None:
     flags = ["--weights", kept / "run", "--data", kept / "photos", "--out", tmp_path / "e", "--workers", "0"]
     assert lewel("evaluate", "knn-k20-t0.07", *flags, "--device", "cpu") == 0
-    assert json.loads((tmp_path / "e" / "results.json").read_text())["metrics"]["top1"] == pytest.approx(TOP1)
+    metrics = json.loads((tmp_path / "e" / "results.json").read_text())["metrics"]
+    assert (metrics["top1"], metrics["top5"]) == (12.5, 62.5)  # of 8 images, as the commit itself measured
 
 
 def test_it_is_exported_compared_and_looked_at(kept: Path, tmp_path: Path) -> None:
     run = kept / "run"
-    assert lewel("export", run, "--to", "timm", "--out", tmp_path / "e.safetensors") == 0
+    assert lewel("export", "--weights", run, "--to", "timm", "--out", tmp_path / "e.safetensors") == 0
     assert lewel("compare", run, run, "--out", tmp_path / "c.png") == 0
     assert lewel("maps", "--run", run, "--data", kept / "photos", "--out", tmp_path / "m.png") == 0
 
