@@ -150,7 +150,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[str]]:
     comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
     try:
         settings = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except Exception:  # of a value that is not its tag's, any
         settings = None
     found = settings if isinstance(settings, dict) else {}
     return {name: value for name, value in found.items() if name != "format"}, comments
