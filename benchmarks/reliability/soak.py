@@ -140,15 +140,16 @@ def soak(work: Path, minutes: float, workers: int) -> tuple[list[Sample], int, i
     )  # fmt: skip
     (run,) = start(words, work / "soak.log", work / "tmp", warm=False)
     damage, samples = Damage(images), list[Sample]()
-    progress = campaign.Progress(minutes * 60, "seconds")
-    while (seconds := time.monotonic() - run.began) < minutes * 60 and run.status() is None:
-        samples.append(sample(run, out))
+    while run.status() is None and sample(run, out).processes <= workers:  # imports and checks are not measured
+        time.sleep(EVERY_S)
+    progress, began = campaign.Progress(minutes * 60, "seconds"), time.monotonic()
+    while (seconds := time.monotonic() - began) < minutes * 60 and run.status() is None:
+        samples.append(latest := sample(run, out)._replace(seconds=seconds))
         damage.next()
-        latest = samples[-1]
         progress.at(seconds, f"step {latest.step}, {latest.anonymous_mb:.0f} MB, {latest.descriptors} descriptors")
         time.sleep(EVERY_S)
     run.send(signal.SIGTERM)
-    return [each for each in samples if each.processes > workers], damage.count, run.wait(120)
+    return [each for each in samples if each.processes > workers], damage.count, run.wait(120)  # not a worker's change
 
 
 def main() -> int:
