@@ -118,7 +118,7 @@ def test_it_is_evaluated(kept: Path, tmp_path: Path) -> None:
 
 def test_it_is_exported_compared_and_looked_at(kept: Path, tmp_path: Path) -> None:
     run = kept / "run"
-    assert lewel("export", "--weights", run, "--to", "timm", "--out", tmp_path / "e.safetensors") == 0
+    assert lewel("export", "--weights", run, "--to", "timm", "--out", tmp_path / "e.pth") == 0
     assert lewel("compare", run, run, "--out", tmp_path / "c.png") == 0
     assert lewel("maps", "--run", run, "--data", kept / "photos", "--out", tmp_path / "m.png") == 0
 
