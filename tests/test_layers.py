@@ -11,9 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "lewel"
 LAYERS = (
     {"errors", "terminal", "console", "shapes", "lifeline", "parallel", "config", "recipes", "plan", "version"}
-    | {"lines", "reading"},
+    | {"lines", "outside", "reading"},
     {"model", "data"},
     {"engine"},
+    {"loggers"},
     {"build"},
     {"footprint"},
     {"interop"},

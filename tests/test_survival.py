@@ -23,8 +23,9 @@ import torch
 import lewel as package
 from command import lewel
 from lewel import config, recipes
-from lewel.engine import checkpoint, record
+from lewel.engine import checkpoint
 from lewel.interop import runs
+from lewel.loggers import jsonl
 
 ARCHIVE = Path(__file__).parent / "runs" / "lewel_m_03b5916.tar.xz"
 FLAGS = ["--encoder", "test_resnet", "--batch-size", "8", "--epochs", "2", "--hidden", "16", "--dim", "8"]
@@ -54,7 +55,7 @@ def rows(run: Path) -> list[dict[str, float]]:
     """Without what depends on the machine."""
     return [
         {name: row[name] for name in ("step", "loss", "lr", "spread/aligned", "knn/top1") if name in row}
-        for row in record.read(run / "metrics.jsonl")
+        for row in jsonl.read(run / "metrics.jsonl")
     ]
 
 

@@ -16,6 +16,7 @@ from lewel.version import __version__
 if TYPE_CHECKING:
     from lewel import build, config, recipes
     from lewel.config import Recipe
+    from lewel.engine.record import Logger
     from lewel.errors import UserError
     from lewel.interop.export import export
     from lewel.interop.published import read as read_published
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Encoder",
+    "Logger",
     "Method",
     "Recipe",
     "UserError",
@@ -44,6 +46,7 @@ __all__ = [
 # public name: (module, the name there; "" for the module itself)
 _HOMES = {
     "Encoder": ("lewel.model.encoder", "Encoder"),
+    "Logger": ("lewel.engine.record", "Logger"),
     "Method": ("lewel.model.method", "Method"),
     "Recipe": ("lewel.config", "Recipe"),
     "UserError": ("lewel.errors", "UserError"),

@@ -32,6 +32,7 @@ _RENAMED = {"pretrain": {"--run": "--out"}}  # flags of earlier versions; torchr
 @dataclass(frozen=True)
 class _Pretraining(Options):
     run: Annotated[str, tyro.conf.arg(name="out")]  # directory of the run; the same command goes on there
+    log: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
 
 
 _Extraction = Annotated[Extraction, _Flat]

@@ -217,6 +217,8 @@ class Options:
     keep: int = 2  # checkpoints kept
     save_every: int | None = None  # steps between checkpoints; by default whole epochs of 100 steps, at most 1000
     log_every: int = 20  # steps between records
+    # loggers beside metrics.jsonl: tensorboard[:DIR], wandb[:PROJECT], mlflow[:URI] or FILE.py:NAME; may be repeated
+    log: tuple[str, ...] = ()
     # measured of the encoder where there are labels and a val/ split: knn, linear-fast, or knn,linear-fast; by default
     # knn; none: nothing
     evaluate: str | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import pairwise
 
@@ -22,14 +22,18 @@ from lewel.console import Console
 from lewel.data import remarks, resident, sampled
 from lewel.data.skips import SkipLog
 from lewel.data.workers import default_workers
-from lewel.engine import checkpoint, files, memory, precision, record
+from lewel.engine import checkpoint, files, memory, precision
+from lewel.engine.identity import flat
 from lewel.engine.loop import Callback, Step, train
 from lewel.engine.monitor import Monitor
 from lewel.engine.progress import Progress, duration
+from lewel.engine.record import Logger, Record
 from lewel.engine.run_log import RunLog
 from lewel.engine.schedule import warmup_cosine
 from lewel.engine.signals import Interrupted, StopRequest
 from lewel.errors import UserError
+from lewel.loggers import opening
+from lewel.loggers.start import Start
 from lewel.recipes import config_file
 from lewel.run import Run, as_written_now, prepare
 from lewel.shapes import Batch, Skip
@@ -40,13 +44,21 @@ SAVE_STEPS = 1000  # at most so many steps are lost to a power cut
 LEAST_STEPS = 100  # between checkpoints, in whole epochs: a small folder's epoch is a few steps
 
 
-def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Console | None = None) -> None:
+def pretrain(
+    name: str,
+    options: Options,
+    overrides: plan.Overrides,
+    console: Console | None = None,
+    loggers: Sequence[Logger] = (),
+) -> None:
     """Train `name` on `options.data`, or go on with the run in `options.run`. Call it in every process.
 
+    loggers: get every row beside those of `options.log`, and are closed at the end; process 0 uses its own.
     Raises UserError for all that does not fit, before anything is written; Interrupted when asked to stop.
     """
     memory.keep_freed()
     remarks.forget()
+    opening.check(loggers)
     console = console or Console(stderr=True)
     group = parallel.group(lambda: precision.device(options.device, parallel.place().local_rank), options.timeout)
     with group, memory.explained(), RunLog(console).listening() as log:
@@ -58,7 +70,7 @@ def pretrain(name: str, options: Options, overrides: plan.Overrides, console: Co
             with _alone(run):
                 start = _start(run)
                 with log.into(run.directory):  # not before: a start that is refused leaves a run's log as it is
-                    _train(run, start)
+                    _train(run, start, loggers)
 
 
 def _start(run: Run) -> int:
@@ -77,10 +89,10 @@ def _start(run: Run) -> int:
     )
 
 
-def _train(run: Run, start: int) -> None:
+def _train(run: Run, start: int, loggers: Sequence[Logger]) -> None:
     total = run.plan.total_steps
     with ExitStack() as opened:
-        rows = opened.enter_context(_record(run, start))
+        rows = opened.enter_context(_record(run, start, loggers))
         with StopRequest() as stop, Progress(total, start, run.console) as progress:
             skips = _skips(run)
             evaluate, save = _evaluate(run, rows, progress, skips), opened.enter_context(closing(_save(run)))
@@ -98,10 +110,15 @@ def _train(run: Run, start: int) -> None:
 
 
 @contextmanager
-def _record(run: Run, start: int) -> Iterator[record.Record]:
+def _record(run: Run, start: int, loggers: Sequence[Logger]) -> Iterator[Record]:
     """The run's record from step `start` on, and its config.yaml."""
-    rows = record.Record(run.directory)
-    parallel.on_main(lambda: rows.open(start), run.not_writable)
+    rows = Record()
+
+    def begin() -> None:
+        nonlocal rows
+        rows = opening.open_record(Start(run.directory, start, _config(run)), run.loggers, loggers)
+
+    parallel.on_main(begin, run.not_writable)
     parallel.on_main(lambda: _write_config(run), run.not_writable)
     if start and parallel.is_main():
         run.console.print(f"going on at step {start} of {run.plan.total_steps}")
@@ -109,6 +126,13 @@ def _record(run: Run, start: int) -> Iterator[record.Record]:
         yield rows
     finally:
         rows.close()
+
+
+def _config(run: Run) -> dict[str, object]:
+    """What loggers keep of a run beside its rows."""
+    facts = {"data": run.options.data, "seed": run.options.seed, "init": run.options.init}
+    facts |= {"precision": run.precision.name, "processes": parallel.world()}
+    return flat(config_file.to_dict(run.recipe)) | facts
 
 
 def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRequest | None = None) -> None:
@@ -153,13 +177,13 @@ def _skips(run: Run) -> callbacks.Skips:
     return callbacks.Skips(kept, run.options.log_every)
 
 
-def _monitor(run: Run, rows: record.Record, progress: Progress) -> Monitor:
+def _monitor(run: Run, rows: Record, progress: Progress) -> Monitor:
     warmup_steps = run.recipe.optimizer.warmup_epochs * run.plan.steps_per_epoch
     health, every = run.training.health, run.options.log_every
     return Monitor(run.method, rows, progress, health, every, warmup_steps, run.plan.bn_group)
 
 
-def _evaluate(run: Run, rows: record.Record, progress: Progress, skips: callbacks.Skips) -> callbacks.Evaluate:
+def _evaluate(run: Run, rows: Record, progress: Progress, skips: callbacks.Skips) -> callbacks.Evaluate:
     steps = run.plan.steps_per_epoch
     return callbacks.Evaluate(
         run.evaluations, run.method.online.encoder, run.images, run.queries, run.recipe.data, run.precision,

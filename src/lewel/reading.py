@@ -89,6 +89,5 @@ def check_format(path: Path, found: Any, known: int) -> None:
 
 def first_line(error: Exception) -> str:
     """Why, in one line."""
-    if isinstance(error, OSError):
-        return reason(error)
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = reason(error) if isinstance(error, OSError) else str(error)
+    return (text.strip().splitlines() or [type(error).__name__])[0]

@@ -25,10 +25,14 @@ from lewel.errors import UserError
 from lewel.evaluate import during
 from lewel.footprint import Footprint
 from lewel.interop import weights
+from lewel.loggers import opening
+from lewel.loggers.start import IDS
 from lewel.model.method import Method
 from lewel.recipes import config_file
 
-_OWN_FILES = (config_file.NAME, "metrics.jsonl", "train.log", "skipped.jsonl", "encoder.safetensors", "report.html")
+_OWN_FILES = (
+    config_file.NAME, "metrics.jsonl", "train.log", "skipped.jsonl", "encoder.safetensors", "report.html", IDS,
+)  # fmt: skip
 _BESIDE_RECIPE = frozenset(  # what an identity holds of the run in one dict with the fields of its recipe
     {"seed", "images", "precision", "executor", "accumulate", "compile", "contents", "all_contents"}
 )
@@ -50,6 +54,7 @@ class Run:
     training: Training
     console: Console
     footprint: Footprint | None  # of a step; none where it is small beside what is free
+    loggers: tuple[opening.Opener, ...]  # of --log
     contents: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the images, for the identity
 
     @property
@@ -109,7 +114,7 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
 def _build(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
     device = precision.device(options.device, parallel.local_rank())
     _check_options(options)
-    evaluations = during.asked(options.evaluate)
+    evaluations, loggers = during.asked(options.evaluate), opening.parse(options.log)
     if options.compile and not executor.can_compile(device):
         raise UserError(f"--compile on {device.type}: needs a C++ compiler and a CPU or a CUDA GPU; leave it out")
     divided = is_divided(options.data)
@@ -133,7 +138,7 @@ def _build(name: str, options: Options, overrides: plan.Overrides, console: Cons
     name = "resident" if held is not None else "pillow" if options.executor == "auto" else options.executor
     return Run(
         options, chosen, images, evaluations if queries is not None else (), queries, unmeasured, chosen_precision,
-        executor.choose(name, device), held, training, console, memory,
+        executor.choose(name, device), held, training, console, memory, loggers,
     )  # fmt: skip
 
 

@@ -2,135 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import json
-import logging
-import math
-import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from toy import TOYS, batches, save, train, training
 
-from lewel import lines
 from lewel.console import Console
 from lewel.engine import checkpoint, files
 from lewel.engine.health import Health
 from lewel.engine.loop import Step
 from lewel.engine.monitor import Monitor
 from lewel.engine.progress import Progress, duration, summary
-from lewel.engine.record import Record, read
+from lewel.engine.record import Record
 from lewel.engine.state import Training
-from lewel.errors import UserError
-
-
-def test_rows_come_back_and_later_ones_are_dropped_on_resume(tmp_path: Path) -> None:
-    record = Record(tmp_path).open()
-    for step in (10, 20, 30):
-        record.write({"step": step, "loss": 1 / step})
-    record.close()
-    with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"step": 35, "lo')  # the crash came here
-    resumed = Record(tmp_path).open(20)
-    resumed.write({"step": 30, "loss": 7.0})
-    resumed.close()
-    assert [row["step"] for row in read(tmp_path / "metrics.jsonl")] == [10, 20, 30]
-    assert read(tmp_path / "metrics.jsonl") == resumed.rows and resumed.rows[2]["loss"] == 7.0
-
-
-def test_what_is_no_row_is_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "metrics.jsonl"
-    wrong = [
-        b'{"step": "3"}',
-        b'{"step": 3, "loss": "low"}',
-        b"[1]",
-        b"\xff\xfe",
-        b'{"step": 3, "a": ["1"]}',
-        b"x",
-        b"7",
-    ]
-    path.write_bytes(b"\n".join([b'{"step": 2, "loss": null, "verdict": "healthy"}', *wrong, b'{"step": 4', b""]))
-    with caplog.at_level(logging.WARNING, logger="lewel"):
-        resumed = Record(tmp_path).open(9)
-    resumed.close()
-    assert resumed.rows == [{"step": 2, "loss": None, "verdict": "healthy"}] == read(path)
-    assert f"{path}: 8 lines are not as lewel writes them and are left out" in caplog.text
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, make) -> None:
-    make(tmp_path / "metrics.jsonl")
-    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be read: it is not a regular file"):
-        Record(tmp_path).open()
-
-
-def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
-    record = Record(tmp_path).open()
-    record.write({"step": 1, "loss": math.nan, "gradient_norm": math.inf, "verdict": "collapsing"})
-    record.close()
-    line = (tmp_path / "metrics.jsonl").read_text()
-    row = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert row == {"step": 1, "loss": None, "gradient_norm": None, "verdict": "collapsing"}
-
-
-def test_tensorboard_has_the_numbers(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    record = Record(tmp_path).open()
-    record.write({"step": 5, "loss": 0.25, "verdict": "healthy"})
-    record.close()
-    events = EventAccumulator(str(tmp_path)).Reload()
-    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(5, 0.25)]
-
-
-def full(path: Path, data: bytes) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-
-def test_a_full_disk_is_told_once_and_later_the_file_has_all_rows(tmp_path: Path, monkeypatch, caplog) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "replace", full)
-        patch.setattr(lines, "_append", full)
-        record = Record(tmp_path).open()
-        for step in (1, 2):
-            record.write({"step": step})
-    assert [message.split(" (")[1] for message in caplog.messages] == [
-        "No space left on device; make room); the run goes on without it"
-    ]
-    assert not (tmp_path / "metrics.jsonl").exists()
-    for step in (3, 4):
-        record.write({"step": step})
-    record.close()
-    assert read(tmp_path / "metrics.jsonl") == [{"step": step} for step in (1, 2, 3, 4)]
-
-
-def test_a_start_from_step_0_begins_anew(tmp_path: Path) -> None:
-    """The first evaluation is done again, as the kill came before the first checkpoint."""
-    for value in (1.0, 2.0):
-        record = Record(tmp_path).open()
-        record.write({"step": 0, "knn/top1": value})
-        record.close()
-    assert read(tmp_path / "metrics.jsonl") == [{"step": 0, "knn/top1": 2.0}]
-
-
-@pytest.mark.parametrize("fault", ["import", "write"])
-def test_a_tensorboard_that_does_not_work_is_a_warning(tmp_path: Path, monkeypatch, caplog, fault) -> None:
-    pytest.importorskip("tensorboard")
-    if fault == "import":
-        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    record = Record(tmp_path).open()
-    if fault == "write":
-        monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", lambda *_: 1 / 0)
-    for step in (1, 2):
-        record.write({"step": step, "loss": 1.0})
-    record.close()
-    (told,) = caplog.messages
-    assert told.startswith("no events for TensorBoard (") and told.endswith("all numbers are in metrics.jsonl")
-    assert [row["step"] for row in read(tmp_path / "metrics.jsonl")] == [1, 2]
+from lewel.loggers import opening
+from lewel.loggers.jsonl import read
+from lewel.loggers.start import Start
 
 
 def test_replace_leaves_the_old_or_the_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +41,7 @@ def test_replace_leaves_the_old_or_the_new_file(tmp_path: Path, monkeypatch: pyt
 
 def monitored(run: Path, console: Console, nan_at: tuple[int, ...] = ()) -> list[dict]:
     made = training()
-    record = Record(run).open()
+    record = opening.open_record(Start(run), ())
     with Progress(20, console=console) as progress:
         monitor = Monitor(made.module, record, progress, made.health, every=8)
         train(made, 0, 20, batches(0, 20, nan_at=nan_at), callbacks=[monitor])
@@ -177,7 +66,7 @@ def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(tmp_path: Path) -> N
         made = training()
         if start:
             assert checkpoint.load(checkpoint.directory(run, start), made, TOYS) == start
-        record = Record(run).open(start)
+        record = opening.open_record(Start(run, start), ())
         monitor = Monitor(made.module, record, Progress(20, start, Console(file=io.StringIO())), made.health, every=8)
 
         def stop(step: Step, end: int = end, made: Training = made) -> None:
@@ -221,7 +110,7 @@ def test_on_a_terminal_it_is_a_bar(tmp_path: Path) -> None:
 
 
 def test_a_collapse_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    monitor = Monitor(training().module, Record(tmp_path).open(), Progress(9), Health())
+    monitor = Monitor(training().module, Record(), Progress(9), Health())
     rows = [{"step": step, "loss": 1.0, "spread/toy": 0.01} for step in range(6)]
     for count in range(1, 7):
         monitor._judge(rows[:count])

@@ -19,12 +19,12 @@ from lewel import recipes
 from lewel.console import Console
 from lewel.data import decode, index, scenes
 from lewel.data.images import open_images
-from lewel.engine import record
 from lewel.errors import UserError
 from lewel.evaluate import predictions, results
 from lewel.evaluate.dense.truth import coco, masks, points, voc
 from lewel.evaluate.labelled import open_divided
 from lewel.interop import weights
+from lewel.loggers import jsonl
 from lewel.model.encoder import Encoder
 from lewel.prepare import commands
 from lewel.recipes import config_file
@@ -266,7 +266,7 @@ READERS = (
     Reader("landmarks", _landmarks, _read_landmarks, mutate.TEXT),
     Reader("weights", _weights, _read_weights, mutate.BINARY, each=True),
     Reader("config.yaml", _config, config_file.read, mutate.TEXT, each=True),
-    Reader("metrics.jsonl", _rows, record.read, mutate.JSON, each=True),
+    Reader("metrics.jsonl", _rows, jsonl.read, mutate.JSON, each=True),
     Reader("results.json", _results, results.read, mutate.JSON, each=True),
     Reader("predictions", _predictions, predictions.load, mutate.BINARY, each=True),
 )

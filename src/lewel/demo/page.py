@@ -9,8 +9,8 @@ from typing import NamedTuple
 from lewel import console
 from lewel.demo import picture
 from lewel.demo.findings import Findings, sentence
-from lewel.engine import record
 from lewel.evaluate.intervals import Interval
+from lewel.loggers import jsonl
 from lewel.visualize import report, template
 from lewel.visualize.chart import chart
 
@@ -69,7 +69,7 @@ def duration_in_words(seconds: Mapping[str, float]) -> str:
 
 def render(run: Path, found: Findings, seconds: Mapping[str, float]) -> str:
     """The page as text, with its picture inside."""
-    knn = report.series(record.read(run / "metrics.jsonl"), ("knn/",))
+    knn = report.series(jsonl.read(run / jsonl.NAME), ("knn/",))
     shown = run / picture.NAME
     return template.render(
         Path(__file__).with_name("page.html.j2"),

@@ -1,110 +1,79 @@
-"""metrics.jsonl and TensorBoard's events: the numbers of a run, row by row. Only process 0 writes."""
+"""The rows of a run, and the loggers that they go to. Only process 0 has loggers."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
-from lewel import reading
-from lewel.engine import files
-from lewel.engine.events import Events
-from lewel.errors import UserError
-from lewel.lines import Lines
+from lewel.reading import first_line
 
 log = logging.getLogger(__name__)
 
+Row = Mapping[str, Any]
 
-class Record:
-    """metrics.jsonl, one JSON object a line, and the same numbers for TensorBoard where it is installed.
 
-    Open it on process 0; on others it takes rows and writes nothing. A file that cannot be written never ends the run.
+@runtime_checkable
+class Logger(Protocol):
+    """Receives the rows of a run. Both methods are called on process 0, from the thread that trains.
+
+    A logger that raises is warned about once and gets no more rows. The run goes on.
     """
 
-    def __init__(self, run: Path):
-        self.path = run / "metrics.jsonl"
-        self.rows: list[dict[str, Any]] = []
-        self._file, self._whole = Lines(self.path), False
-        self._events: Events | None = None
+    def write(self, row: Row) -> None:
+        """Take one row.
 
-    def open(self, start_step: int = 0) -> Record:
-        """Begin, or go on from `start_step`: rows that the run will write again are dropped.
-
-        From step 0 all are: a kill before the first checkpoint may have come after the evaluation of step 0.
-        Raises UserError for what is no regular file.
+        Args:
+            row: "step" (int) and what was measured at it: floats, None where a number was not finite, and the health
+                verdict as a word. Two rows may have one step: training and evaluation.
         """
-        self.rows = [row for row in read(self.path) if start_step > 0 and row.get("step", 0) <= start_step]
-        self._replace()
-        self._events = Events(self.path.parent, start_step)
-        return self
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Append a row; it must have "step". A number that is not finite becomes null."""
-        if self._events is None:
-            return
-        clean = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
-        self.rows.append(clean)
-        if self._whole:
-            self._whole = self._file.add(_line(clean))
-        else:
-            self._replace()  # with the rows that did not get into the file
-        self._events.add(clean)
+        ...
 
     def close(self) -> None:
-        if self._events is not None:
-            self._events.close()
-
-    def _replace(self) -> None:
-        """Write all rows; `_whole` says whether the file has them."""
-        self._whole = False
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            files.replace(self.path, "".join(f"{_line(row)}\n" for row in self.rows).encode())
-        except OSError as error:
-            self._file.fail(error)
-        else:
-            self._whole = True
+        """Finish. Called once, after the last row. The run's status.json says by then how the run ended."""
+        ...
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl. A line cut by a crash is left out; so are lines that are no rows, with a warning.
+class Record:
+    """The rows of a run so far. Passes each new one on to the loggers."""
 
-    Raises UserError for what is no regular file.
-    """
-    if not path.exists():
-        return []
-    try:
-        *lines, last = reading.read_bytes(path).split(b"\n")  # the last is empty, or was cut
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {reading.first_line(error)}; remove it, or give another run"
-        ) from error
-    rows = [row for line in (*lines, last) if (row := _row(line)) is not None]
-    if wrong := sum(_row(line) is None for line in lines):
-        log.warning("%s: %d lines are not as lewel writes them and are left out", path, wrong)
-    return rows
+    def __init__(self, loggers: Sequence[Logger] = (), rows: Sequence[dict[str, Any]] = ()) -> None:
+        """
+        Args:
+            loggers: receive the rows written from here on.
+            rows: written by earlier starts of the run; the loggers have them already.
+        """
+        self.rows = list(rows)
+        self._loggers = list(loggers)
 
+    def write(self, row: Row) -> None:
+        """Append a row; it must have "step". A number that is not finite becomes None."""
+        clean = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
+        self.rows.append(clean)
+        for logger in tuple(self._loggers):
+            try:
+                logger.write(dict(clean))  # its own, to change as it likes
+            except Exception as error:  # the package of a logger may raise anything
+                self._loggers.remove(logger)
+                warn(type(logger).__name__, error)
 
-def _row(line: bytes) -> dict[str, Any] | None:
-    """A line as it was written, else None: an object of numbers, nulls, lists of numbers, and the verdict in words."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict) or type(row.get("step", 0)) is not int:
-        return None
-    return row if all(name == "verdict" or _is_of_numbers(value) for name, value in row.items()) else None
-
-
-def _is_of_numbers(value: Any) -> bool:
-    """A grid of classifiers has a list: a number for each."""
-    if isinstance(value, list):
-        return all(isinstance(each, int | float) for each in value)
-    return value is None or isinstance(value, int | float)
+    def close(self) -> None:
+        """Close the loggers that still work."""
+        while self._loggers:
+            logger = self._loggers.pop()
+            try:
+                logger.close()
+            except Exception as error:
+                warn(type(logger).__name__, error)
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, allow_nan=False)
+def warn(logger: str, error: Exception) -> None:
+    """Say that a logger failed and that the run goes on without it."""
+    kind, why = type(error).__name__, first_line(error)
+    log.warning("%s failed (%s: %s); no more rows go there, all numbers are in metrics.jsonl", logger, kind, why)
+
+
+def numbers(row: Row) -> dict[str, float]:
+    """The finite numbers of a row, without its step: what can be plotted."""
+    return {name: value for name, value in row.items() if isinstance(value, int | float) and name != "step"}

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lewel.engine import record
 from lewel.evaluate.results import Result, title
+from lewel.loggers import jsonl
 from lewel.visualize.chart import Chart, Series, repeated
 
 POINTS = 50  # of a curve of the loss
@@ -20,9 +20,7 @@ Row = Mapping[str, Any]
 def charts(directories: Mapping[str, Path], results: Sequence[Result]) -> list[Chart]:
     """Accuracy on val and loss by epoch, a line for each seed; none for tasks that do not train."""
     rows = {
-        result.label: [
-            record.read(directories[result.label] / f"seed-{run.seed}" / "metrics.jsonl") for run in result.runs
-        ]
+        result.label: [jsonl.read(directories[result.label] / f"seed-{run.seed}" / jsonl.NAME) for run in result.runs]
         for result in results
     }
     each = ", a line for each seed" if any(len(result.runs) > 1 for result in results) else ""

@@ -32,6 +32,8 @@ from lewel.evaluate.dense.tasks import Iterations
 from lewel.evaluate.job import Job
 from lewel.evaluate.protocols import Task
 from lewel.evaluate.tasks import Finetune, Linear
+from lewel.loggers import opening
+from lewel.loggers.start import Start
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +122,7 @@ def run(job: Job, fit: Fit) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]
     for damage in damages:
         log.warning("%s; the job begins anew", damage)
     start = checkpoint.load(found, training, identity) if found is not None else 0
-    rows = Record(job.directory).open(start)
+    rows = opening.open_record(Start(job.directory, start), opening.parse(()))
     with StopRequest() as stop, Progress(total, start, job.console) as progress:
         evaluate = _Evaluate(job, fit, rows)
         save = _Save(job.directory, training, identity, fit.steps.between_checkpoints)

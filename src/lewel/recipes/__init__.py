@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
+from lewel import outside
 from lewel.config import Recipe
 from lewel.errors import UserError, nearest
 from lewel.recipes import config_file, folder, in1k, in100, small, tiny
@@ -86,7 +85,7 @@ def get(name: str) -> Recipe:
 
 
 def _from_file(path: Path, function: str) -> Recipe:
-    make = getattr(_module(path), function, None)
+    make = getattr(outside.module(path, "recipe"), function, None)
     if not callable(make):
         raise UserError(f"recipe {path}:{function}: {path} defines no function {function!r}")
     try:
@@ -96,24 +95,6 @@ def _from_file(path: Path, function: str) -> Recipe:
     if not isinstance(recipe, Recipe):
         raise UserError(f"recipe {path}:{function} returned {type(recipe).__name__}, not lewel.config.Recipe")
     return recipe
-
-
-def _module(path: Path) -> ModuleType:
-    """The file, imported under a name of its own; it may import `lewel.recipes` and change what those return."""
-    import importlib.util
-
-    if not path.is_file():
-        raise UserError(f"recipe file {path} does not exist")
-    name = f"lewel_recipe_file_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickling look a module up by its name
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"recipe file {path} failed: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _split(name: str) -> tuple[str, str]:

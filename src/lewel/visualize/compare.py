@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from lewel.config import Recipe
 from lewel.console import Table
-from lewel.engine import record
 from lewel.errors import UserError
 from lewel.evaluate.during import TITLES
+from lewel.loggers import jsonl
 from lewel.recipes import config_file
 from lewel.visualize import style
 
@@ -51,7 +51,7 @@ PANELS = (
 def read(directory: Path) -> Run:
     """Raises UserError where no run is, or none that has begun."""
     config = directory / config_file.NAME
-    rows = record.read(directory / "metrics.jsonl")
+    rows = jsonl.read(directory / jsonl.NAME)
     if not config.is_file() or not rows:
         raise UserError(f"{directory} is no run with records; give run directories of `lewel pretrain`")
     return Run(directory.name, config_file.read(config), rows)

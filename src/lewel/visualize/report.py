@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from lewel.engine import files, record, status
+from lewel.engine import files, status
 from lewel.evaluate.during import TITLES
+from lewel.loggers import jsonl
 from lewel.visualize import template
 from lewel.visualize.chart import Chart, chart, number
 
@@ -73,7 +74,7 @@ def write(run: Path, summary: Mapping[str, str] | None = None) -> Path:
 
 def page(run: Path, summary: Mapping[str, str]) -> str:
     """The page as text. All text from files is escaped: names of folders and classes may hold anything."""
-    rows = record.read(run / "metrics.jsonl")
+    rows = jsonl.read(run / jsonl.NAME)
     settings, comments = read_config(run / "config.yaml")
     trained = [row for row in rows if "loss" in row]
     judged = [str(row["verdict"]) for row in rows if row.get("verdict")]
