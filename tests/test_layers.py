@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "lewel"
 LAYERS = (
     {"errors", "terminal", "console", "shapes", "lifeline", "parallel", "config", "recipes", "plan", "version"}
-    | {"lines", "outside", "reading"},
+    | {"lines", "outside", "reading", "keywords"},
     {"model", "data"},
     {"engine"},
     {"loggers"},
@@ -21,13 +21,14 @@ LAYERS = (
     {"evaluate", "visualize", "bench", "prepare"},
     {"callbacks", "agreement", "run"},
     {"pretrain", "demo"},
+    {"api"},
     {"help"},
     {"cli", "arguments"},
     {"__main__"},
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 APART = {("model", "data"), ("data", "model"), ("engine", "model"), ("engine", "data")}
-LIGHT = ("errors", "terminal", "config", "recipes", "plan", "help", "cli", "arguments")
+LIGHT = ("errors", "terminal", "config", "recipes", "plan", "help", "keywords", "api", "cli", "arguments")
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "lightning"}
 
 

@@ -1,25 +1,32 @@
 """LEWEL: self-supervised pretraining that learns where to aggregate its features.
 
+    run = lewel.pretrain("lewel_b_folder", data="photos", out="runs/a")
+    encoder = lewel.load_encoder("runs/a")                            # images -> (b, c, h, w)
     method = lewel.build.method(lewel.recipes.lewel_b_in1k_100ep())   # loss, out = method(view1, view2)
-    encoder = lewel.load_encoder("run-or-file")                       # images -> (b, c, h, w)
 
 The public names are imported when they are first used, so that `import lewel` needs neither torch nor time.
+`docs/api.md` describes them.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 from lewel.version import __version__
 
 if TYPE_CHECKING:
     from lewel import build, config, recipes
+    from lewel.api import load_run, open_images, pretrain
     from lewel.config import Recipe
+    from lewel.engine.loop import Step
     from lewel.engine.record import Logger
     from lewel.errors import UserError
     from lewel.interop.export import export
     from lewel.interop.published import read as read_published
+    from lewel.interop.runs import Run
     from lewel.interop.weights import initialise, load_encoder, save_encoder
     from lewel.model.encoder import Encoder
     from lewel.model.method import Method
@@ -30,6 +37,8 @@ __all__ = [
     "Logger",
     "Method",
     "Recipe",
+    "Run",
+    "Step",
     "UserError",
     "View",
     "__version__",
@@ -38,6 +47,9 @@ __all__ = [
     "export",
     "initialise",
     "load_encoder",
+    "load_run",
+    "open_images",
+    "pretrain",
     "read_published",
     "recipes",
     "save_encoder",
@@ -49,6 +61,8 @@ _HOMES = {
     "Logger": ("lewel.engine.record", "Logger"),
     "Method": ("lewel.model.method", "Method"),
     "Recipe": ("lewel.config", "Recipe"),
+    "Run": ("lewel.interop.runs", "Run"),
+    "Step": ("lewel.engine.loop", "Step"),
     "UserError": ("lewel.errors", "UserError"),
     "View": ("lewel.shapes", "View"),
     "build": ("lewel.build", ""),
@@ -56,6 +70,9 @@ _HOMES = {
     "export": ("lewel.interop.export", "export"),
     "initialise": ("lewel.interop.weights", "initialise"),
     "load_encoder": ("lewel.interop.weights", "load_encoder"),
+    "load_run": ("lewel.api", "load_run"),
+    "open_images": ("lewel.api", "open_images"),
+    "pretrain": ("lewel.api", "pretrain"),
     "read_published": ("lewel.interop.published", "read"),
     "recipes": ("lewel.recipes", ""),
     "save_encoder": ("lewel.interop.weights", "save_encoder"),
@@ -68,9 +85,23 @@ def __getattr__(name: str) -> Any:
     module, attribute = _HOMES[name]
     found = importlib.import_module(module)
     value = getattr(found, attribute) if attribute else found
-    globals()[name] = value  # asked once
+    globals()[name] = value  # found here from now on
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
+
+
+class _Package(types.ModuleType):
+    """`lewel.pretrain` and `lewel.evaluate` are functions, although modules have these names.
+
+    The import system sets a module as an attribute of its package. Here the function stays.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, types.ModuleType) and _HOMES.get(name, ("", ""))[1]):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from lewel import arguments
+from lewel import api, arguments
 from lewel.bench import flags as bench
 from lewel.config import Evaluation, Extraction, Options
 from lewel.errors import UserError, line_of, nearest
@@ -78,9 +79,7 @@ def pretrain(recipe: _RecipeName, options: Annotated[_Pretraining, _Flat], numbe
     Exit code 0: done; 2: something does not fit, one line says what; 75: stopped by a signal or Ctrl-C, and saved.
     srun passes the code on; torchrun itself ends with 1 for any code but 0, and gives a run that it stops 30 s to save.
     """
-    from lewel.pretrain import pretrain as run
-
-    run(recipe, options, numbers)
+    api.pretrain(recipe, data=options.data, out=options.run, **_keywords(options, "data", "run"), **_keywords(numbers))
 
 
 def views(
@@ -218,6 +217,12 @@ def export(
     from lewel.interop.commands import save_export
 
     save_export(weights, to, out, data)
+
+
+def _keywords(flags: Any, *others: str) -> dict[str, Any]:
+    """The flags that were given, but for `others`, as keywords of the API."""
+    given = {field.name: (getattr(flags, field.name), field.default) for field in dataclasses.fields(flags)}
+    return {name: value for name, (value, default) in given.items() if name not in others and value != default}
 
 
 COMMANDS = {

@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 
 from lewel import callbacks, footprint, parallel, plan
-from lewel.config import Options
+from lewel.config import Options, Recipe
 from lewel.console import Console
 from lewel.data import remarks, resident, sampled
 from lewel.data.skips import SkipLog
@@ -45,14 +45,16 @@ LEAST_STEPS = 100  # between checkpoints, in whole epochs: a small folder's epoc
 
 
 def pretrain(
-    name: str,
+    recipe: str | Recipe,
     options: Options,
     overrides: plan.Overrides,
     console: Console | None = None,
+    callbacks: Sequence[Callback] = (),
     loggers: Sequence[Logger] = (),
 ) -> None:
-    """Train `name` on `options.data`, or go on with the run in `options.run`. Call it in every process.
+    """Train `recipe` on `options.data`, or go on with the run in `options.run`. Call it in every process.
 
+    callbacks: called after every step, when lewel's own are done with it.
     loggers: get every row beside those of `options.log`, and are closed at the end; process 0 uses its own.
     Raises UserError for all that does not fit, before anything is written; Interrupted when asked to stop.
     """
@@ -62,7 +64,7 @@ def pretrain(
     console = console or Console(stderr=True)
     group = parallel.group(lambda: precision.device(options.device, parallel.place().local_rank), options.timeout)
     with group, memory.explained(), RunLog(console).listening() as log:
-        run = prepare(name, options, overrides, console)
+        run = prepare(recipe, options, overrides, console)
         _describe(run)
         if options.dry_run:
             _dry_run(run)
@@ -70,7 +72,7 @@ def pretrain(
             with _alone(run):
                 start = _start(run)
                 with log.into(run.directory):  # not before: a start that is refused leaves a run's log as it is
-                    _train(run, start, loggers)
+                    _train(run, start, callbacks, loggers)
 
 
 def _start(run: Run) -> int:
@@ -89,7 +91,7 @@ def _start(run: Run) -> int:
     )
 
 
-def _train(run: Run, start: int, loggers: Sequence[Logger]) -> None:
+def _train(run: Run, start: int, others: Sequence[Callback], loggers: Sequence[Logger]) -> None:
     total = run.plan.total_steps
     with ExitStack() as opened:
         rows = opened.enter_context(_record(run, start, loggers))
@@ -105,7 +107,8 @@ def _train(run: Run, start: int, loggers: Sequence[Logger]) -> None:
                     save.publish()
                 else:
                     progress.begin()
-                _steps(run, start, total, [skips, _monitor(run, rows, progress), evaluate, report, save], stop)
+                own = [skips, _monitor(run, rows, progress), evaluate, report, save]
+                _steps(run, start, total, [*own, *others], stop)
         _say_what_was_written(run)
 
 

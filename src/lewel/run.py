@@ -90,15 +90,15 @@ class Run:
         return Identity(_decisive(self.recipe) | content, self.recipe.epochs, parallel.world())
 
 
-def prepare(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
+def prepare(recipe: str | Recipe, options: Options, overrides: plan.Overrides, console: Console) -> Run:
     """Check and build, in the order of what costs least; writes nothing.
 
     Raises UserError on every process for what one of them finds.
     """
-    agreement.check_commands(name, options, overrides)
+    agreement.check_commands(recipe if isinstance(recipe, str) else recipe.name, options, overrides)
     run, problem = None, ""
     try:
-        run = _build(name, options, overrides, console)
+        run = _build(recipe, options, overrides, console)
     except UserError as error:
         problem = str(error)
     parallel.raise_together(problem)
@@ -111,7 +111,7 @@ def prepare(name: str, options: Options, overrides: plan.Overrides, console: Con
     return run
 
 
-def _build(name: str, options: Options, overrides: plan.Overrides, console: Console) -> Run:
+def _build(recipe: str | Recipe, options: Options, overrides: plan.Overrides, console: Console) -> Run:
     device = precision.device(options.device, parallel.local_rank())
     _check_options(options)
     evaluations, loggers = during.asked(options.evaluate), opening.parse(options.log)
@@ -119,7 +119,7 @@ def _build(name: str, options: Options, overrides: plan.Overrides, console: Cons
         raise UserError(f"--compile on {device.type}: needs a C++ compiler and a CPU or a CUDA GPU; leave it out")
     divided = is_divided(options.data)
     images = open_images(options.data, "train" if divided else None)
-    chosen = plan.resolve(recipes.get(name), overrides, len(images), parallel.world(), options.accumulate)
+    chosen = plan.resolve(recipes.get(recipe), overrides, len(images), parallel.world(), options.accumulate)
     _check_directory(Path(options.run), chosen.recipe)
     queries, unmeasured = _queries(options, images, divided) if evaluations else (None, "")
     torch.manual_seed(options.seed)

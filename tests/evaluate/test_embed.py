@@ -18,6 +18,7 @@ from lewel.config import Extraction
 from lewel.data.images import open_images
 from lewel.engine.precision import Precision
 from lewel.errors import UserError
+from lewel.evaluate import embed as embedding
 from lewel.evaluate.embed import embed
 from lewel.evaluate.features import extract
 from lewel.evaluate.subject import open_subject
@@ -74,7 +75,7 @@ def test_npz_round_trip(encoder: str, images: Path, tmp_path: Path, capsys: pyte
 
 def test_parquet_holds_the_same(encoder: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("lewel.evaluate.embed.ROWS", 2)
+    monkeypatch.setattr(embedding, "ROWS", 2)
     embed(options(encoder, images), tmp_path / "out.parquet", "val")
     read = parquet.read_table(tmp_path / "out.parquet")
     assert np.array_equal(np.stack(read["features"].to_numpy()), expected(encoder, images, "val"))

@@ -1,22 +1,62 @@
-"""A run directory back as a method, for pictures and comparisons."""
+"""A run directory back as Python objects: its recipe, encoder, method and metrics."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
 
 from lewel import build
 from lewel.config import Recipe
-from lewel.engine import checkpoint
+from lewel.engine import checkpoint, record
 from lewel.errors import UserError
 from lewel.interop import weights
+from lewel.model.encoder import Encoder
 from lewel.model.method import Method
 from lewel.recipes import config_file
 
 INITIAL = "initial.safetensors"  # the encoder that a run with --init began with
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory that `lewel pretrain` wrote. Each part is read when it is first used, and kept.
+
+    directory: where the run lies.
+    Reading a part raises UserError where the directory has none, or a damaged one.
+    """
+
+    directory: Path
+
+    def check(self) -> Run:
+        """The same. Raises UserError where no run is."""
+        _ = self.recipe
+        return self
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """With every number of the run."""
+        return config_file.of_run(self.directory)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Images (b, 3, h, w) -> (b, c, h, w), in eval mode on the CPU, as at the newest checkpoint."""
+        return weights.load_encoder(self.directory)
+
+    @cached_property
+    def method(self) -> Method:
+        """Encoder, heads and target as at the newest checkpoint, in train mode on the CPU."""
+        with torch.random.fork_rng(devices=[]):
+            return _trained(self.directory, self.recipe)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl: "step", and what was recorded there, such as "loss" or "knn/top1"."""
+        return record.read(self.directory / "metrics.jsonl")
 
 
 class Loaded(NamedTuple):
@@ -33,14 +73,18 @@ def load(run: Path) -> Loaded:
     Raises UserError: no run there, or none of its checkpoints is whole.
     """
     recipe = config_file.of_run(run)
-    found = _newest(run)
-    trained = build.method(recipe)
-    trained.load_state_dict(safetensors.torch.load_file(found / "module.safetensors"))
-    torch.manual_seed(_seed(found))
+    trained = _trained(run, recipe)
+    torch.manual_seed(_seed(_newest(run)))
     initial = build.method(recipe)
     if (run / INITIAL).exists():
         weights.initialise(initial, run / INITIAL)
     return Loaded(recipe, trained, initial)
+
+
+def _trained(run: Path, recipe: Recipe) -> Method:
+    method = build.method(recipe)
+    method.load_state_dict(safetensors.torch.load_file(_newest(run) / "module.safetensors"))
+    return method
 
 
 class Beginning(NamedTuple):

@@ -61,12 +61,16 @@ def facts(name: str) -> dict[str, str]:
     return {key: text for key, text in pairs if key in ("Paper", "Command", "Cost", "Expected", "Measured")}
 
 
-def get(name: str) -> Recipe:
+def get(name: str | Recipe) -> Recipe:
     """The recipe of that name, what `FILE.py:FUNCTION` returns, or that of a run: its directory or its config.yaml.
+
+    A `Recipe` is itself.
 
     Raises UserError: no such recipe (with the nearest name), file or function; a file that fails; another return value;
     no run there, or a config.yaml that this lewel cannot read.
     """
+    if isinstance(name, Recipe):
+        return name
     if not isinstance(name, str):
         raise UserError(f"{name!r} is no name of a recipe; `lewel recipes` lists all; {OTHERS} will do too")
     if name in _RECIPES:

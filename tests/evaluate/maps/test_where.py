@@ -20,6 +20,7 @@ from lewel.data import scenes
 from lewel.evaluate import protocols
 from lewel.evaluate.changes import Changes, get_protocol
 from lewel.evaluate.dense.tasks import Maps
+from lewel.evaluate.maps import looking as looked_at
 from lewel.evaluate.maps import scenery, where
 from lewel.evaluate.maps.looking import KINDS, METRICS, Looking
 from lewel.interop.runs import Loaded
@@ -49,7 +50,7 @@ def looking(monkeypatch: pytest.MonkeyPatch, seen) -> Looking:
     recipe = recipes.get("lewel_m_tiny")
     recipe = replace(recipe, method=replace(recipe.method, encoder=config.Encoder("test_resnet")))
     method = build.method(recipe)
-    monkeypatch.setattr("lewel.evaluate.maps.looking.alignment", lambda _, pixels, __: seen(pixels))
+    monkeypatch.setattr(looked_at, "alignment", lambda _, pixels, __: seen(pixels))
     return Looking(Loaded(recipe, method, method), "aligned", TASK, 64, 0, torch.device("cpu"))
 
 
@@ -100,7 +101,7 @@ def test_maps_that_do_not_look_are_no_better_on_their_own_image(monkeypatch: pyt
 
 def test_other_is_the_image_before_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = looking(monkeypatch, bright).measure(Blobs(), QUIET)
-    monkeypatch.setattr("lewel.evaluate.maps.looking.CHUNK", 3)
+    monkeypatch.setattr(looked_at, "CHUNK", 3)
     parts = looking(monkeypatch, bright).measure(Blobs(), QUIET)
     for name in METRICS:
         for kind in ("trained", "initial", "uniform"):
