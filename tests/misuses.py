@@ -10,13 +10,53 @@ from __future__ import annotations
 import json
 import sys
 
+import numpy as np
+import torch
+
 import lewel
 
 PHOTOS = sys.argv[-1]  # a folder of images
 
 
+def noise() -> np.ndarray:
+    return np.random.default_rng().integers(0, 256, (64, 64, 3)).astype(np.uint8)
+
+
+class Noise:
+    """A data set whose items are others each time."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return noise()
+
+
+class Failing(Noise):
+    def __getitem__(self, index: int) -> np.ndarray:
+        return {}[index]
+
+
 def pretraining(recipe: object = "byol_tiny", data: object = PHOTOS, out: object = "run", **others: object):
     return lambda: lewel.pretrain(recipe, data=data, out=out, **others)  # pyright: ignore
+
+
+def evaluating(task: object = "linear-fast", weights: object = "random:test_resnet", **others: object):
+    given = {"data": PHOTOS, "out": "out"} | others
+    return lambda: lewel.evaluate(task, weights=weights, **given)  # pyright: ignore
+
+
+def embedding(**others: object):
+    given = {"weights": "random:test_resnet", "data": PHOTOS} | others
+    return lambda: lewel.embed(**given)  # pyright: ignore
+
+
+def mapping(run: object = "run", **others: object):
+    return lambda: lewel.maps(run, **{"data": PHOTOS} | others)  # pyright: ignore
+
+
+def exporting(weights: object = "random:test_resnet", to: object = "timm", out: object = "encoder.pth"):
+    return lambda: lewel.export(weights, to, out)  # pyright: ignore
 
 
 MISUSES = {
@@ -37,7 +77,23 @@ MISUSES = {
     "a number out of range": (pretraining(epochs=0), "--epochs 0: must be 1 or more"),
     "a number that is none": (pretraining(lr=float("nan")), "--lr nan: must be more than 0"),
     "data that are not there": (pretraining(data="photos"), "--data .*photos: no such folder"),
-    "no data": (pretraining(data=None), "data=None: a path"),
+    "no data": (pretraining(data=None), "data: a NoneType is neither a path nor a data set"),
+    "an empty list of data": (pretraining(data=[]), "data: list of 0 images is empty"),
+    "a list of numbers": (pretraining(data=[1, 2]), "item 0 of list of 2 images is no picture: a int: a PIL image or"),
+    "a generator": (pretraining(data=(image for image in ())), "data: a generator is neither a path nor a data set"),
+    "a dict of no parts": (pretraining(data={"images": []}), "a dict needs the parts train and val, not images"),
+    "an empty dict": (pretraining(data={}), "a dict needs the parts train and val, not nothing"),
+    "a dict of an image": (pretraining(data=[{"picture": 3}]), "a dict without 'image' or 'img'; it has 'picture'"),
+    "normalised tensors": (pretraining(data=torch.randn(20, 3, 64, 64)), "floats from -.* 0 to 1 are needed"),
+    "arrays of other numbers": (pretraining(data=np.zeros((20, 64, 64), int)), "an array of int64: uint8, or floats"),
+    "arrays without colours": (pretraining(data=np.zeros((20, 64, 64, 7), np.uint8)), "an array of shape"),
+    "fewer images than a batch": (pretraining(data=np.zeros((3, 64, 64), np.uint8)), "3 images are fewer than a batch"),
+    "random transforms": (pretraining(data=Noise()), "is another picture each time; take its random transforms off"),
+    "a data set that fails": (pretraining(data=Failing()), "item 0 of Failing of 40 images is no picture: KeyError"),
+    "an evaluation of data without parts": (evaluating(data=[noise()] * 40), "no labels in list of 40 images"),
+    "an evaluation of labelled data without parts": (evaluating(data=[(noise(), 0), (noise(), 1)]), "is not divided"),
+    "an evaluation without labels": (evaluating(data={"train": [noise()] * 9, "val": [noise()]}), "no labels in"),
+    "detection in memory": (evaluating("detect-voc-c4", data=[noise()] * 9), "data|VOC|folder"),
     "an empty path of data": (pretraining(data=""), "data='': a path"),
     "bytes as a path": (pretraining(data=b"photos"), "data=b'photos': a path"),
     "no out": (pretraining(out=None), "out=None: a path is needed"),
@@ -48,7 +104,45 @@ MISUSES = {
     "a run that is not there": (lambda: lewel.load_run("run"), "run is no run"),
     "no run": (lambda: lewel.load_run(None), "run=None: a path is needed"),
     "images that are not there": (lambda: lewel.open_images("photos"), "no such folder"),
-    "no images": (lambda: lewel.open_images(3), "data=3: a path"),
+    "no images": (lambda: lewel.open_images(3), "data: a int is neither a path nor"),
+    "a task that is none": (evaluating("linear-fats"), "there is no task 'linear-fats'; did you mean linear-fast?"),
+    "no task": (evaluating(None), "task=None: a text is needed"),
+    "no weights": (evaluating(weights=[]), "--weights is missing"),
+    "None as weights": (evaluating(weights=None), "weights=None: a run, a file, timm:NAME or random:NAME is needed"),
+    "weights that are a network": (evaluating(weights=print), "weights=.*: a run, a file"),
+    "weights in a dict": (evaluating(weights={"a": "b"}), "weights=.*: a run, a file"),
+    "None among weights": (evaluating(weights=["random:test_resnet", None]), "weights=None: a run, a file"),
+    "weights that are not there": (evaluating(weights="nothing"), "nothing does not exist"),
+    "data of an evaluation missing": (evaluating(data=""), "--data is missing"),
+    "data of an evaluation that are none": (
+        evaluating(data=["photos"]),
+        "item 0 of list of 1 images is no picture: no such file",
+    ),
+    "out of an evaluation missing": (evaluating(out=""), "--out is missing"),
+    "a number of another task": (evaluating(k=20), "--k 20: linear-fast has no such number"),
+    "a keyword of another function": (evaluating(queue=20), "lewel.evaluate has no keyword 'queue'"),
+    "seeds as a list": (evaluating(seeds=[0, 1]), r"seeds=\[0, 1\]: a whole number is needed"),
+    "no seed": (evaluating(seeds=0), "--seeds 0: must be 1 or more"),
+    "features of nothing": (embedding(weights="nothing"), "nothing does not exist"),
+    "features in a file of no known kind": (embedding(out="features.csv"), "ends in .npz or .parquet"),
+    "features of a part that is none": (embedding(split="test"), "split='test': 'train', 'val' or 'all' is needed"),
+    "features at a size of 0": (embedding(image_size=0), "--image-size 0: must be 1 or more"),
+    "features by too few workers": (embedding(workers=-1), "--workers -1: must be 0 or more"),
+    "maps of no run": (mapping(), "run is no run"),
+    "maps of None": (mapping(None), "weights=None: a run"),
+    "maps at a text": (mapping(size="64"), "size='64': a whole number or None is needed"),
+    "maps by one index": (mapping(indices=3), "indices=3: a list of whole numbers is needed"),
+    "maps of too few images": (mapping(images=0), "--images 0: must be 1 or more"),
+    "maps by a seed below 0": (mapping(seed=-1), "--seed -1: must be 0 or more"),
+    "maps in no picture": (mapping(out="maps.jpg"), "ends in .png"),
+    "a format that is none": (exporting(to="tim"), "--to tim: one of .* did you mean timm?"),
+    "a format that is no text": (exporting(to=["timm"]), r"to=\['timm'\]: a text is needed"),
+    "an export to nowhere": (exporting(out=None), "out=None: a path is needed"),
+    "an export of nothing": (exporting(weights=3), "weights=3: a run"),
+    "an export of another ending": (exporting(out="encoder.onnx"), "ends in .pth"),
+    "a recipe's facts of no recipe": (lambda: lewel.recipes.facts("none"), "no recipe 'none'"),
+    "a method of no recipe": (lambda: lewel.build.method("byol_tiny"), "takes a Recipe"),  # pyright: ignore
+    "an encoder of nothing": (lambda: lewel.load_encoder(None), "None is no source of weights"),  # pyright: ignore
     "a part that is none": (lambda: lewel.open_images("photos", "test"), "split='test': 'train', 'val' or None"),
 }
 

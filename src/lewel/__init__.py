@@ -19,12 +19,14 @@ from lewel.version import __version__
 
 if TYPE_CHECKING:
     from lewel import build, config, recipes
-    from lewel.api import load_run, open_images, pretrain
+    from lewel.api import embed, evaluate, export, load_run, maps, open_images, pretrain
     from lewel.config import Recipe
     from lewel.engine.loop import Step
     from lewel.engine.record import Logger
     from lewel.errors import UserError
-    from lewel.interop.export import export
+    from lewel.evaluate.embed import FeatureTable
+    from lewel.evaluate.results import Result
+    from lewel.interop.export import Exported
     from lewel.interop.published import read as read_published
     from lewel.interop.runs import Run
     from lewel.interop.weights import initialise, load_encoder, save_encoder
@@ -34,9 +36,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Encoder",
+    "Exported",
+    "FeatureTable",
     "Logger",
     "Method",
     "Recipe",
+    "Result",
     "Run",
     "Step",
     "UserError",
@@ -44,10 +49,13 @@ __all__ = [
     "__version__",
     "build",
     "config",
+    "embed",
+    "evaluate",
     "export",
     "initialise",
     "load_encoder",
     "load_run",
+    "maps",
     "open_images",
     "pretrain",
     "read_published",
@@ -58,19 +66,25 @@ __all__ = [
 # public name: (module, the name there; "" for the module itself)
 _HOMES = {
     "Encoder": ("lewel.model.encoder", "Encoder"),
+    "Exported": ("lewel.interop.export", "Exported"),
+    "FeatureTable": ("lewel.evaluate.embed", "FeatureTable"),
     "Logger": ("lewel.engine.record", "Logger"),
     "Method": ("lewel.model.method", "Method"),
     "Recipe": ("lewel.config", "Recipe"),
+    "Result": ("lewel.evaluate.results", "Result"),
     "Run": ("lewel.interop.runs", "Run"),
     "Step": ("lewel.engine.loop", "Step"),
     "UserError": ("lewel.errors", "UserError"),
     "View": ("lewel.shapes", "View"),
     "build": ("lewel.build", ""),
     "config": ("lewel.config", ""),
-    "export": ("lewel.interop.export", "export"),
+    "embed": ("lewel.api", "embed"),
+    "evaluate": ("lewel.api", "evaluate"),
+    "export": ("lewel.api", "export"),
     "initialise": ("lewel.interop.weights", "initialise"),
     "load_encoder": ("lewel.interop.weights", "load_encoder"),
     "load_run": ("lewel.api", "load_run"),
+    "maps": ("lewel.api", "maps"),
     "open_images": ("lewel.api", "open_images"),
     "pretrain": ("lewel.api", "pretrain"),
     "read_published": ("lewel.interop.published", "read"),

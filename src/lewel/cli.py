@@ -123,9 +123,7 @@ def maps(
         size: pixels at which the images are shown to the encoder; by default twice the training's
         seed: which images
     """
-    from lewel.visualize.commands import save_maps
-
-    save_maps(Path(run), data, out, images, indices, size, seed)
+    api.maps(run, data=data, out=out, images=images, indices=indices, size=size, seed=seed)
 
 
 def compare(
@@ -158,12 +156,13 @@ def evaluate(
         task: a name from `lewel evaluate --list`
         list: what tasks there are, one line each
     """
-    from lewel.evaluate import commands
-
     if list or not task:
-        commands.list_tasks()
+        from lewel.evaluate.commands import list_tasks
+
+        list_tasks()
     else:
-        commands.evaluate(task, options, changes)
+        given = _keywords(options, "weights", "data", "out") | _keywords(changes)
+        api.evaluate(task, weights=options.weights, data=options.data, out=options.out, **given)
 
 
 def embed(options: _Extraction, out: Path, split: Literal["train", "val", "all"] = "all") -> None:
@@ -173,9 +172,8 @@ def embed(options: _Extraction, out: Path, split: Literal["train", "val", "all"]
         out: file to write
         split: which part of --data
     """
-    from lewel.evaluate.embed import embed as run
-
-    run(options, out, split)
+    given = _keywords(options, "weights", "data")
+    api.embed(weights=options.weights, data=options.data, out=out, split=split, **given)
 
 
 def neighbours(
@@ -214,9 +212,7 @@ def export(
         out: file to write, .pth, .pkl (detectron2), .safetensors or .onnx; a file that lewel export wrote is replaced
         data: images to compare the features on; by default some that it makes itself
     """
-    from lewel.interop.commands import save_export
-
-    save_export(weights, to, out, data)
+    api.export(weights, to, out, data)
 
 
 def _keywords(flags: Any, *others: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
@@ -75,6 +75,45 @@ class Pretraining(TypedDict, total=False):
     timeout: float
 
 
+class Evaluating(TypedDict, total=False):
+    """Of `evaluate`: `config.Evaluation`, how it is carried out, then `Changes`, the numbers of the protocol."""
+
+    split: Literal["given", "auto"]
+    val_share: float
+    group_by: str | None
+    subset: Path | None
+    lr_search: bool
+    seed: int
+    seeds: int
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    workers: int | None
+
+    image_size: int | None
+    precision: Literal["fp32", "bf16", "fp16"] | None
+    epochs: int | None
+    batch_size: int | None
+    iterations: int | None
+    lr: float | None
+    lr_encoder: float | None
+    weight_decay: float | None
+    k: int | None
+    temperature: float | None
+    fraction: float | None
+    regions: int | None
+    evaluations: int | None
+    norm: Literal["batch", "frozen", "group"] | None
+    dilated_convs: Literal["all", "first"] | None
+
+
+class Extracting(TypedDict, total=False):
+    """Of `embed`: `config.Extraction`, how features are extracted."""
+
+    image_size: int | None
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    workers: int | None
+
+
 def checked(function: str, keywords: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """The keywords given to a function of the API, each as its type has it.
 
@@ -115,6 +154,13 @@ def path_of(name: str, value: object) -> str:
         if isinstance(text, str) and text:
             return text
     raise UserError(f"{name}={short(value)}: a path is needed")
+
+
+def sequence_of(name: str, value: object, what: str) -> tuple[Any, ...]:
+    """The elements. Raises UserError for a single one. what: the elements in words, for the message."""
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
+        raise UserError(f"{name}={short(value)}: a list of {what} is needed")
+    return tuple(value)
 
 
 def short(value: object) -> str:

@@ -18,7 +18,6 @@ import torch
 import torchvision
 from torch import nn
 
-import lewel
 from command import lewel as run_lewel
 from lewel import cli
 from lewel.errors import UserError
@@ -292,4 +291,3 @@ def test_unreadable_images(source: str, tmp_path: Path) -> None:
 
 def test_the_command_and_the_function_know_the_same_formats() -> None:
     assert get_args(get_type_hints(cli.export)["to"]) == tuple(FORMATS)
-    assert lewel.export is export

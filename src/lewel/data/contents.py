@@ -61,6 +61,11 @@ def of_pixels(images: Pixels) -> Contents:
     )
 
 
+def unknown(count: int) -> Contents:
+    """Images of which nothing is known without a look at every pixel: none equals another."""
+    return Contents(np.full((count, 2), -1, np.int64), np.full(count, -1, np.int64), ())
+
+
 def of_shards(images: Shards) -> Contents:
     """As the shards' index says; what is read must have this CRC-32."""
     every = np.arange(len(images))

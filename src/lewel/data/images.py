@@ -1,4 +1,4 @@
-"""Which images there are: a folder at any depth, a list file, CIFAR-10's binary files, an index, or tar shards."""
+"""Which images there are: a folder at any depth, a list file, CIFAR-10's binary files, an index, shards, objects."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from lewel.data.decode import first_few, printable
 from lewel.data.folder import Files, open_folder
 from lewel.data.folder import is_divided as is_divided_folder
 from lewel.data.lists import SUFFIXES, is_divided_list, open_list
+from lewel.data.objects import InMemory, Objects
 from lewel.data.shards import Shards
 from lewel.data.splits import Split
 from lewel.errors import UserError
 
-Source = Files | Pixels | Shards
+Source = Files | Pixels | Shards | Objects
 
 
 @runtime_checkable
@@ -89,9 +90,11 @@ def open_images(path: str | os.PathLike[str], split: Split | None = None) -> Sou
     that part, and need it; None takes the part for training where there is one, else everything.
     Labels are the first folder below the (part of the) folder, when all images lie in two such folders or more, or a
     list's column label (its second where no header says else). The order is that of the names' bytes, the same on
-    every machine and from every source.
+    every machine and from every source. Data in memory (`lewel.data.objects`) keep their own order.
     Raises UserError where there is nothing to read.
     """
+    if isinstance(path, InMemory):
+        return path.open(split)
     if (indexed := _index_of(path)) is not None:
         return index.open_part(indexed, split)
     where = Path(path)
@@ -111,6 +114,8 @@ def open_images(path: str | os.PathLike[str], split: Split | None = None) -> Sou
 
 def is_divided(path: str | os.PathLike[str]) -> bool:
     """Whether `open_images(path, "val")` has something to open."""
+    if isinstance(path, InMemory):
+        return path.is_divided
     if (indexed := _index_of(path)) is not None:
         return "val" in index.read(indexed)
     where = Path(path)

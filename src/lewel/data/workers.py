@@ -16,6 +16,7 @@ import os
 import pickle
 import signal
 import socket
+import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from multiprocessing import connection, util
@@ -27,6 +28,7 @@ import torch
 from lewel import parallel
 from lewel.data import remarks, serving
 from lewel.data.decode import printable
+from lewel.data.objects import Objects
 from lewel.data.serving import Order, Sent, Served
 from lewel.errors import UserError
 from lewel.shapes import Skip
@@ -64,6 +66,11 @@ def work(
         if workers == 0:
             yield from (views[order] for order in orders)
             return
+        if isinstance(views.images, Objects) and multiprocessing.get_start_method() != "fork":
+            raise UserError(
+                f"--workers {workers}: data in memory reach worker processes only by fork, which is not in use here; "
+                "take --workers 0, or give a path"
+            )
         opened.enter_context(_shared_objects_left_alone())
         too_slow: dict[int, Skip] = {}
         pool = [opened.enter_context(closing(_Worker(views, timeout_s, too_slow))) for _ in range(workers)]
@@ -306,7 +313,8 @@ class _Process:
             self.process = multiprocessing.Process(
                 target=serving.serve, args=(views, theirs, self.progress), daemon=True
             )
-            self.process.start()
+            with _apart_from_main():
+                self.process.start()
         self.socket.settimeout(timeout_s)
         self.answers = self.socket.makefile("rb")
         self.end = util.Finalize(self, _end, (self.process, self.socket, self.answers), exitpriority=0)
@@ -336,6 +344,18 @@ class _Process:
             return f"{name} ended with exit code {code}", "what it said stands above"
         advice = "often for lack of memory: use fewer --workers" if code == -9 else "try without this image"
         return f"{name} was killed by signal {-code} ({signal.strsignal(-code)})", advice
+
+
+@contextmanager
+def _apart_from_main() -> Iterator[None]:
+    """Context in which a process that is spawned does not import the user's script, which would run it once more."""
+    main = sys.modules["__main__"].__dict__
+    known = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(known)
 
 
 def _end(process: multiprocessing.Process, *ends) -> None:

@@ -6,6 +6,7 @@ from lewel.config import Evaluation
 from lewel.console import Console, Table
 from lewel.evaluate.changes import Changes
 from lewel.evaluate.protocols import PROTOCOLS
+from lewel.evaluate.results import Result
 
 
 def list_tasks() -> None:
@@ -16,14 +17,17 @@ def list_tasks() -> None:
     Console().print(table)
 
 
-def evaluate(task: str, options: Evaluation, changes: Changes) -> None:
-    """Run it, print the table, say what was written."""
+def evaluate(task: str, options: Evaluation, changes: Changes) -> list[Result]:
+    """Run it, print the table, say what was written. Returns a result for each of the weights."""
     console = Console()
     if task == "maps":
         from lewel.evaluate.maps import where
 
-        where.describe(where.evaluate(task, options, changes), options.out, console)
-        return
+        measured = where.evaluate(task, options, changes)
+        where.describe(measured, options.out, console)
+        return measured
     from lewel.evaluate import evaluation
 
-    evaluation.describe(evaluation.evaluate(task, options, changes), options.out, console)
+    found = evaluation.evaluate(task, options, changes)
+    evaluation.describe(found, options.out, console)
+    return found.results

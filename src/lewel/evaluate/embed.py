@@ -46,8 +46,11 @@ ROWS = 8192  # of a parquet file's row group
 
 
 @dataclass(frozen=True)
-class Table:
-    """What is written."""
+class FeatureTable:
+    """Pooled features of n images, their paths, and the names of their classes where they have some.
+
+    metadata: weights with their digest, data, size, precision, versions, unreadable images.
+    """
 
     features: Float[np.ndarray, "n c"]
     paths: list[str]
@@ -55,10 +58,10 @@ class Table:
     metadata: Mapping[str, Any]
 
 
-def embed(options: Extraction, out: Path, split: Split) -> None:
-    """Extract and write; says what was written. On a UserError nothing is."""
+def embed(options: Extraction, out: Path | None, split: Split) -> FeatureTable:
+    """Extract; with `out` write, and say what was written. On a UserError nothing is."""
     remarks.forget()
-    write = _writer(out)
+    write = None if out is None else _writer(out)
     console = Console(stderr=True)
     precision, workers = features.means(options)
     parts = _parts(options.data, split)
@@ -86,10 +89,13 @@ def embed(options: Extraction, out: Path, split: Split) -> None:
         "unreadable": [skip._asdict() for skip in skipped],
         "versions": {"lewel": __version__, **{name: importlib.metadata.version(name) for name in ("torch", "timm")}},
     }
-    names = _classes(parts, indices)
-    _replace(out, write, Table(found, _paths(parts, indices), names, metadata))
-    unread = f", {len(skipped)} unreadable images left out ({first_skips(skipped)})" if skipped else ""
-    say(f"wrote {out}: {found.shape[0]} x {found.shape[1]} features{'' if names else ', no labels'}{unread}")
+    table = FeatureTable(found, _paths(parts, indices), _classes(parts, indices), metadata)
+    if out is not None and write is not None:
+        _replace(out, write, table)
+        unread = f", {len(skipped)} unreadable images left out ({first_skips(skipped)})" if skipped else ""
+        labels = "" if table.labels else ", no labels"
+        say(f"wrote {out}: {found.shape[0]} x {found.shape[1]} features{labels}{unread}")
+    return table
 
 
 def _parts(data: str, split: Split) -> list[Source]:
@@ -114,7 +120,7 @@ def _classes(parts: list[Source], indices: list[np.ndarray]) -> list[str] | None
 # -- files
 
 
-def _writer(out: Path) -> Callable[[Path, Table], None]:
+def _writer(out: Path) -> Callable[[Path, FeatureTable], None]:
     """Raises UserError, before any work, for what could not be written."""
     writers = {".npz": write_npz, ".parquet": write_parquet}
     if out.suffix.lower() not in writers:
@@ -130,7 +136,7 @@ def _writer(out: Path) -> Callable[[Path, Table], None]:
     return writers[out.suffix.lower()]
 
 
-def _replace(out: Path, write: Callable[[Path, Table], None], table: Table) -> None:
+def _replace(out: Path, write: Callable[[Path, FeatureTable], None], table: FeatureTable) -> None:
     try:
         with files.replacing(out) as temporary:
             write(temporary, table)
@@ -140,7 +146,7 @@ def _replace(out: Path, write: Callable[[Path, Table], None], table: Table) -> N
         raise UserError(f"--out {out} not written ({reason(error)}); give another") from error
 
 
-def write_npz(path: Path, table: Table) -> None:
+def write_npz(path: Path, table: FeatureTable) -> None:
     """The arrays one after the other, uncompressed; none is copied as a whole."""
     arrays: dict[str, Any] = {"features": table.features, "paths": np.array(table.paths)}
     if table.labels is not None:
@@ -149,7 +155,7 @@ def write_npz(path: Path, table: Table) -> None:
         np.savez(file, metadata=np.array(json.dumps(table.metadata)), **arrays)
 
 
-def write_parquet(path: Path, table: Table) -> None:
+def write_parquet(path: Path, table: FeatureTable) -> None:
     """Row group by row group: features as lists of c floats."""
     import pyarrow
     from pyarrow import parquet

@@ -19,6 +19,7 @@ from lewel.data.folder import is_divided as is_divided_folder
 from lewel.data.folder import part_names
 from lewel.data.images import Source
 from lewel.data.lists import TABLES, Table, read_table
+from lewel.data.objects import Objects
 from lewel.data.shards import Shards
 from lewel.errors import UserError, nearest
 from lewel.evaluate.faces import open_faces
@@ -142,6 +143,8 @@ def _is_table(data: str) -> bool:
 def _layout(data: str, images: Source) -> str:
     if isinstance(images, Pixels):
         return "CIFAR-10"
+    if isinstance(images, Objects):
+        return "data in memory"
     if isinstance(images, Shards):
         return "shards"
     if Path(data).is_file():

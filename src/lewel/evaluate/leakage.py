@@ -20,6 +20,7 @@ from lewel.data.cifar import Pixels
 from lewel.data.contents import Contents
 from lewel.data.decode import printable
 from lewel.data.folder import Files
+from lewel.data.objects import Objects
 from lewel.data.shards import Shards
 from lewel.evaluate.parts import Divided, Labelled
 
@@ -95,6 +96,8 @@ def _contents(part: Any) -> Contents:
         return _contents(part.images)
     if isinstance(part, Pixels):
         return contents.of_pixels(part)
+    if isinstance(part, Objects):
+        return contents.unknown(len(part))
     if isinstance(part, Shards):
         return contents.of_shards(part)
     if isinstance(part, Files):

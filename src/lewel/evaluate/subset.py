@@ -18,6 +18,7 @@ from lewel.data.cifar import Pixels
 from lewel.data.classes import composed
 from lewel.data.decode import first_few, printable
 from lewel.data.names import Names
+from lewel.data.objects import Objects
 from lewel.errors import UserError
 from lewel.evaluate.parts import Labelled
 
@@ -37,7 +38,7 @@ def by_list(train: Labelled, file: Path) -> Subset:
     Raises UserError for a list that names an image that is not there, or that several have, or none of some class.
     """
     entries, content = _entries(file)
-    if isinstance(train.images, Pixels):
+    if isinstance(train.images, Pixels | Objects):
         raise UserError(
             f"--subset {printable(file)}: the images of {printable(train.images.root)} have no names; "
             "leave the list out: a stratified share is taken"

@@ -9,11 +9,12 @@ from lewel.interop.export import TOLERANCE, Exported, export
 from lewel.terminal import say
 
 
-def save_export(source: str, to: str, out: Path, data: str | None) -> None:
-    """On a UserError nothing is written."""
+def save_export(source: str, to: str, out: Path, data: str | None) -> Exported:
+    """Write the file and say what was found. On a UserError nothing is written."""
     with Console(stderr=True).status(f"exporting to {to}"):
         found = export(source, to, out, data)
     say(*_report(found, to))
+    return found
 
 
 def _report(found: Exported, to: str) -> list[str]:

@@ -55,7 +55,12 @@ def describe() -> list[Row]:
 
 
 def facts(name: str) -> dict[str, str]:
-    """What a recipe's docstring says, by the words Paper, Command, Cost, Expected, Measured."""
+    """What a recipe's docstring says, by the words Paper, Command, Cost, Expected, Measured.
+
+    Raises UserError where there is no such recipe.
+    """
+    if name not in _RECIPES:
+        raise _unknown(name)
     lines = (inspect.getdoc(_RECIPES[name]) or "").splitlines()
     pairs = (line.split(": ", 1) for line in lines if ": " in line)
     return {key: text for key, text in pairs if key in ("Paper", "Command", "Cost", "Expected", "Measured")}
@@ -84,8 +89,12 @@ def get(name: str | Recipe) -> Recipe:
         return config_file.of_run(Path(name))
     if name.endswith((".yaml", ".yml")):
         return config_file.read(Path(name))
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> UserError:
     near = nearest(name, _RECIPES) or ";"
-    raise UserError(f"no recipe {name!r}{near} `lewel recipes` lists all; {OTHERS} will do too")
+    return UserError(f"no recipe {name!r}{near} `lewel recipes` lists all; {OTHERS} will do too")
 
 
 def _from_file(path: Path, function: str) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from PIL import Image
 
 from lewel import plan, recipes
@@ -24,7 +25,9 @@ from lewel.visualize import compare, maps, neighbours, style, views
 
 def save_views(recipe: str, data: str, numbers: plan.Overrides, out: Path, count: int, seed: int) -> None:
     """The views of `count` images, as the recipe with these numbers draws them. On a UserError nothing is written."""
-    _check(out, count)
+    _check_out(out)
+    _check_numbers(1, images=count)
+    _check_numbers(0, seed=seed)
     images = open_images(data, "train" if is_divided(data) else None)
     _check_not_among(out, images)
     chosen = plan.resolve(
@@ -35,12 +38,18 @@ def save_views(recipe: str, data: str, numbers: plan.Overrides, out: Path, count
     say(f"wrote {out}")
 
 
-def save_maps(run: Path, data: str, out: Path, count: int, indices: Sequence[int], size: int | None, seed: int) -> None:
-    """The alignment maps of a run over `count` images. On a UserError nothing is written."""
-    _check(out, count)
+def save_maps(
+    run: Path, data: str, out: Path | None, count: int, indices: Sequence[int], size: int | None, seed: int
+) -> Figure:
+    """The alignment maps of a run over `count` images, in `out` too unless it is None. On a UserError nothing is."""
+    if out is not None:
+        _check_out(out)
+    _check_numbers(1, images=count)
+    _check_numbers(0, seed=seed)
     loaded = runs.load(run)
     images = open_images(data, "val" if is_divided(data) else None)
-    _check_not_among(out, images)
+    if out is not None:
+        _check_not_among(out, images)
     figure = maps.maps_figure(
         loaded.trained,
         loaded.initial,
@@ -50,13 +59,15 @@ def save_maps(run: Path, data: str, out: Path, count: int, indices: Sequence[int
         size=size,
         seed=seed,
     )
-    maps.save(figure, out)
-    say(f"wrote {out}")
+    if out is not None:
+        maps.save(figure, out)
+        say(f"wrote {out}")
+    return figure
 
 
 def save_comparison(directories: Sequence[Path], out: Path) -> None:
     """The curves of several runs in one picture, and their table on the screen. On a UserError nothing is written."""
-    _check(out)
+    _check_out(out)
     runs = [compare.read(directory) for directory in directories]
     figure = compare.figure(runs)
     style.save(figure, out)
@@ -66,10 +77,9 @@ def save_comparison(directories: Sequence[Path], out: Path) -> None:
 
 def save_neighbours(options: Extraction, out: Path, queries: int, nearest: int, seed: int, gallery: int) -> None:
     """A page of images and those nearest to them. On a UserError it is not written."""
-    _check(out, queries, "queries", ".html")
-    for flag, value in (("nearest", nearest), ("gallery", gallery)):
-        if value < 1:
-            raise UserError(f"--{flag} {value}: must be 1 or more")
+    _check_out(out, ".html")
+    _check_numbers(1, queries=queries, nearest=nearest, gallery=gallery)
+    _check_numbers(0, seed=seed)
     found = find(options, queries, nearest, seed, gallery, Console(stderr=True))
     files.deliver(out, neighbours.page(found).encode("utf-8", "backslashreplace"))
     say(f"wrote {out}: {neighbours.in_words(found)}")
@@ -95,11 +105,16 @@ def _check_not_among(out: Path, images: Source) -> None:
         raise UserError(f"--out {out} lies among the images of --data, and would be trained on; give a name elsewhere")
 
 
-def _check(out: Path, count: int = 1, flag: str = "images", ending: str = ".png") -> None:
+def _check_out(out: Path, ending: str = ".png") -> None:
     if out.suffix.lower() != ending:
         raise UserError(f"--out {out}: a name that ends in {ending} is needed")
     if not out.parent.is_dir():
         raise UserError(f"--out {out}: the folder {out.parent} does not exist")
-    if count < 1:
-        raise UserError(f"--{flag} {count}: must be 1 or more")
     files.check_writable(out)
+
+
+def _check_numbers(least: int, **numbers: int) -> None:
+    """Raises UserError for a number, named as its flag, that is less."""
+    for flag, value in numbers.items():
+        if value < least:
+            raise UserError(f"--{flag} {value}: must be {least} or more")

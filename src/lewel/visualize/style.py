@@ -27,12 +27,19 @@ SERIES = (BLUE, ORANGE, GREEN, PURPLE)
 HEAT = colormaps["inferno"]
 
 
+class Shown(Figure):
+    """A figure that a notebook shows where it ends a cell."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 class Sheet:
     """A white figure addressed in inches from its top left corner."""
 
     def __init__(self, width: float, height: float):
         self.width, self.height = width, height
-        self.figure = Figure(figsize=(width, height), facecolor="white")
+        self.figure = Shown(figsize=(width, height), facecolor="white")
         FigureCanvasAgg(self.figure)
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
