@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lewel.api import embed, evaluate, export, load_run, maps, open_images, pretrain
     from lewel.config import Recipe
     from lewel.engine.loop import Step
+    from lewel.engine.signals import Interrupted
     from lewel.engine.record import Logger
     from lewel.errors import UserError
     from lewel.evaluate.embed import FeatureTable
@@ -38,6 +39,7 @@ __all__ = [
     "Encoder",
     "Exported",
     "FeatureTable",
+    "Interrupted",
     "Logger",
     "Method",
     "Recipe",
@@ -68,6 +70,7 @@ _HOMES = {
     "Encoder": ("lewel.model.encoder", "Encoder"),
     "Exported": ("lewel.interop.export", "Exported"),
     "FeatureTable": ("lewel.evaluate.embed", "FeatureTable"),
+    "Interrupted": ("lewel.engine.signals", "Interrupted"),
     "Logger": ("lewel.engine.record", "Logger"),
     "Method": ("lewel.model.method", "Method"),
     "Recipe": ("lewel.config", "Recipe"),

@@ -34,7 +34,7 @@ from rich.text import Text
 
 from lewel.terminal import Unbreakable, printable
 
-__all__ = ["Bar", "Column", "Console", "Table", "byte_bar", "count_bar", "decimal", "warnings_on"]
+__all__ = ["Bar", "Column", "Console", "NotebookLine", "Table", "byte_bar", "count_bar", "decimal", "warnings_on"]
 
 PLAIN_WIDTH = 130  # columns of a table in a file
 
@@ -91,11 +91,12 @@ class Console(rich.console.Console):
 
     def status(self, status: RenderableType, **options: Any) -> Status:
         """A spinner beside a text while something takes its time; nothing where there is no terminal."""
-        return super().status(Text(printable(status)) if isinstance(status, str) else status, **options)
+        text = Text(printable(status)) if isinstance(status, str) else status
+        return rich.console.Console.status(_moving(self), text, **options)
 
     def live(self) -> Live:
         """A place on the screen whose content is replaced."""
-        return Live(console=self)
+        return Live(console=_moving(self))
 
     @contextmanager
     def heard_by(self, listener: Listener) -> Iterator[None]:
@@ -123,6 +124,25 @@ def _plain(*objects: Any, **options: Any) -> list[str]:
         return [line.rstrip() for line in file.getvalue().splitlines() if line.strip()]
 
 
+def _moving(console: Console) -> Console:
+    """The console for what moves; in a notebook a silent one, as rich wants ipywidgets there and warns without them."""
+    return Console(quiet=True, force_jupyter=False) if console.is_jupyter else console
+
+
+class NotebookLine:
+    """A line in a notebook's output whose text is replaced."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def show(self, text: str) -> None:
+        """Replace the text."""
+        if self._handle is not None:
+            self._handle.update({"text/plain": printable(text)}, raw=True)
+
+
 def count_bar(console: Console, transient: bool = False) -> Bar:
     """A bar that counts, "3/20"; the task's description stands behind it."""
     return _bar(console, transient, MofNCompleteColumn())
@@ -134,7 +154,8 @@ def byte_bar(console: Console) -> Bar:
 
 
 def _bar(console: Console, transient: bool, count: ProgressColumn, *others: ProgressColumn) -> Bar:
-    return Bar(count, BarColumn(bar_width=20), *others, _Description(), console=console, transient=transient)
+    columns = (count, BarColumn(bar_width=20), *others, _Description())
+    return Bar(*columns, console=_moving(console), transient=transient)
 
 
 class _Description(ProgressColumn):

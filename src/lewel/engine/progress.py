@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then anywhere else."""
+"""How far a run is: a bar on a terminal, a line that is replaced in a notebook, a line now and then anywhere else."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from lewel import parallel
-from lewel.console import Bar, Console, count_bar
+from lewel.console import Bar, Console, NotebookLine, count_bar
 
 PLAIN_EVERY_S = 30.0
+NOTEBOOK_EVERY_S = 0.5
+CELLS = 20  # of the bar in a notebook
 
 
 class Progress:
@@ -23,18 +25,22 @@ class Progress:
         self.total, self.start, self.unit, self.text = total_steps, start_step, unit, ""
         self._said = -PLAIN_EVERY_S
         self._bar: Bar | None = None
+        self._line: NotebookLine | None = None
 
     def __enter__(self) -> Progress:
         if parallel.is_main() and self.console.is_terminal:
             self._bar = count_bar(self.console)
             self._task = self._bar.add_task("", total=self.total, completed=self.start)
             self._bar.start()
+        elif parallel.is_main() and self.console.is_jupyter:
+            self._line = NotebookLine()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        self._line = None
 
     def begin(self) -> None:
         """Say that the first step is under way, which may take minutes: of a large batch on a CPU, or to compile."""
@@ -43,6 +49,8 @@ class Progress:
         text = f"step {self.start + 1} is under way"
         if self._bar is not None:
             self._bar.update(self._task, description=text)
+        elif self._line is not None:
+            self._replace(self._line, self.start, text)
         else:
             self.console.print(f"{self.unit} {self.start}/{self.total}  {text}")
 
@@ -50,6 +58,8 @@ class Progress:
         """Move the bar."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
+        elif self._line is not None and time.monotonic() - self._said >= NOTEBOOK_EVERY_S:
+            self._replace(self._line, step, self.text)
 
     def show(self, row: Mapping[str, Any], final: bool = False) -> None:
         """Show a logged row: in the bar, or as a line if the last is half a minute old; the first and final always."""
@@ -58,9 +68,16 @@ class Progress:
         self.text = summary(row)
         if self._bar is not None:
             self._bar.update(self._task, completed=row["step"], description=self.text)
+        elif self._line is not None:
+            self._replace(self._line, row["step"], self.text)
         elif final or time.monotonic() - self._said >= PLAIN_EVERY_S:
             self._said = time.monotonic()
             self.console.print(f"{self.unit} {row['step']}/{self.total}  {self.text}")
+
+    def _replace(self, line: NotebookLine, step: int, text: str) -> None:
+        self._said = time.monotonic()
+        done = CELLS * step // max(self.total, 1)
+        line.show(f"{self.unit} {step}/{self.total} {'█' * done}{'░' * (CELLS - done)} {text}")
 
 
 def summary(row: Mapping[str, Any]) -> str:
