@@ -129,7 +129,7 @@ MISUSES = {
     "features at a size of 0": (embedding(image_size=0), "--image-size 0: must be 1 or more"),
     "features by too few workers": (embedding(workers=-1), "--workers -1: must be 0 or more"),
     "maps of no run": (mapping(), "run is no run"),
-    "maps of None": (mapping(None), "weights=None: a run"),
+    "maps of None": (mapping(None), "run=None: a run"),
     "maps at a text": (mapping(size="64"), "size='64': a whole number or None is needed"),
     "maps by one index": (mapping(indices=3), "indices=3: a list of whole numbers is needed"),
     "maps of too few images": (mapping(images=0), "--images 0: must be 1 or more"),
@@ -141,6 +141,11 @@ MISUSES = {
     "an export of nothing": (exporting(weights=3), "weights=3: a run"),
     "an export of another ending": (exporting(out="encoder.onnx"), "ends in .pth"),
     "a recipe's facts of no recipe": (lambda: lewel.recipes.facts("none"), "no recipe 'none'"),
+    "facts of None": (lambda: lewel.recipes.facts(None), "no recipe 'None'"),  # pyright: ignore
+    "a published file that is not there": (lambda: lewel.read_published("nothing"), "nothing"),
+    "a published None": (lambda: lewel.read_published(None), "None"),  # pyright: ignore
+    "no encoder to save": (lambda: lewel.save_encoder(None, "a", {}), "takes an Encoder and a path"),  # pyright: ignore
+    "no method to begin": (lambda: lewel.initialise(None, "a"), "takes a Method"),  # pyright: ignore
     "a method of no recipe": (lambda: lewel.build.method("byol_tiny"), "takes a Recipe"),  # pyright: ignore
     "an encoder of nothing": (lambda: lewel.load_encoder(None), "None is no source of weights"),  # pyright: ignore
     "a part that is none": (lambda: lewel.open_images("photos", "test"), "split='test': 'train', 'val' or None"),

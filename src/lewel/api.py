@@ -47,7 +47,7 @@ def pretrain(
     """Train an encoder on images without labels, or go on with the run in `out`.
 
     Args:
-        recipe: a name from `lewel.recipes.names()`, FILE.py:FUNCTION, or a `lewel.Recipe`
+        recipe: a name from `lewel.recipes.names()`, FILE.py:FUNCTION, a run whose recipe is meant, or a `lewel.Recipe`
         data: folder of images, list file, index or shards; or a data set in memory: a torch Dataset, a Hugging Face
             dataset, an array, a list of PIL images, or a dict of such under "train" and "val"
         out: directory of the run; the same call on the same directory goes on where it stopped
@@ -73,9 +73,10 @@ def pretrain(
 
 
 def load_run(run: PathLike) -> Run:
-    """A run that `pretrain` wrote: its recipe, encoder, method and metrics, each read when it is first used.
+    """Open a run that `pretrain` wrote: its recipe, encoder, method and metrics, each read when it is first used.
 
-    Raises UserError where there is none.
+    Raises:
+        UserError: where there is none.
     """
     directory = keywords.path_of("run", run)
     from lewel.interop.runs import Run
@@ -107,7 +108,7 @@ def evaluate(
         UserError: for all that does not fit, before anything is written.
     """
     given = keywords.checked("evaluate", keywords.Evaluating, numbers)
-    sources = tuple(map(_source, _several(weights)))
+    sources = tuple(_source("weights", each) for each in _several(weights))
     options = keywords.fields_of(
         Evaluation,
         given,
@@ -145,7 +146,7 @@ def embed(
         UserError: for weights, images or a file that cannot be used; then nothing is written.
     """
     given = keywords.checked("embed", keywords.Extracting, numbers)
-    options = keywords.fields_of(Extraction, given, weights=_source(weights), data=_data(data))
+    options = keywords.fields_of(Extraction, given, weights=_source("weights", weights), data=_data(data))
     part = keywords.value_of("split", split, Literal["train", "val", "all"])
     file = None if out is None else Path(keywords.path_of("out", out))
     from lewel.evaluate.embed import embed as extract
@@ -180,7 +181,7 @@ def maps(
     Raises:
         UserError: for a run without maps, and images or numbers that do not fit; then nothing is written.
     """
-    path, file = Path(_source(run)), None if out is None else Path(keywords.path_of("out", out))
+    path, file = Path(_source("run", run)), None if out is None else Path(keywords.path_of("out", out))
     count, first = keywords.value_of("images", images, int), keywords.value_of("seed", seed, int)
     chosen = keywords.value_of("indices", indices, tuple[int, ...])
     side, source = keywords.value_of("size", size, int | None), _data(data)
@@ -205,7 +206,7 @@ def export(weights: Weights, to: str, out: PathLike, data: Data | None = None) -
         UserError: for a format that has no such network, a file that is another's, features that differ; then `out`
             stays as it was.
     """
-    source, file = _source(weights), Path(keywords.path_of("out", out))
+    source, file = _source("weights", weights), Path(keywords.path_of("out", out))
     images = None if data is None else _data(data)
     form = keywords.value_of("to", to, str)
     from lewel.interop.commands import save_export
@@ -218,10 +219,10 @@ def open_images(data: Data, split: Split | None = None) -> Source:
 
     Args:
         data: as for `pretrain`
-        split: "train" or "val" take that part, and need it; None takes the part for training where there is one, else
-            all
+        split: the part to take; None takes the training part of divided data, else all
 
-    Raises UserError where there is nothing to read.
+    Raises:
+        UserError: where there is nothing to read, or no such part.
     """
     from lewel.data import images
     from lewel.data.splits import Split
@@ -248,12 +249,12 @@ def _several(weights: Any) -> tuple[Any, ...]:
     return tuple(weights) if isinstance(weights, list | tuple) else (weights,)
 
 
-def _source(weights: object) -> str:
-    """Weights as the commands take them. Raises UserError for what is no source."""
+def _source(name: str, weights: object) -> str:
+    """Weights as the commands take them. Raises UserError for what is no source. name: the parameter's."""
     where = getattr(weights, "directory", weights)  # of a Run
     if isinstance(where, str | os.PathLike) and isinstance(text := os.fspath(where), str) and text:
         return text
-    raise UserError(f"weights={keywords.short(weights)}: a run, a file, timm:NAME or random:NAME is needed")
+    raise UserError(f"{name}={keywords.short(weights)}: a run, a file, timm:NAME or random:NAME is needed")
 
 
 def _recipe(recipe: PathLike | Recipe) -> str | Recipe:

@@ -59,8 +59,8 @@ def facts(name: str) -> dict[str, str]:
 
     Raises UserError where there is no such recipe.
     """
-    if name not in _RECIPES:
-        raise _unknown(name)
+    if not isinstance(name, str) or name not in _RECIPES:
+        raise _unknown(str(name))
     lines = (inspect.getdoc(_RECIPES[name]) or "").splitlines()
     pairs = (line.split(": ", 1) for line in lines if ": " in line)
     return {key: text for key, text in pairs if key in ("Paper", "Command", "Cost", "Expected", "Measured")}
