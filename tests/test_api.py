@@ -126,6 +126,22 @@ def test_callbacks_see_every_step(photos, tmp_path) -> None:
     assert [step.last for step in steps] == [False, False, False, True] and steps[0].images == 16
 
 
+def test_loggers_get_every_row(photos, tmp_path) -> None:
+    class Kept:
+        def __init__(self) -> None:
+            self.rows, self.closed = [], 0
+
+        def write(self, row) -> None:
+            self.rows.append(row)
+
+        def close(self) -> None:
+            self.closed += 1
+
+    kept = Kept()
+    run = lewel.pretrain("byol_tiny", data=photos, out=tmp_path / "run", loggers=[kept], **SMALL, **HERE)
+    assert isinstance(kept, lewel.Logger) and kept.rows == run.metrics and kept.closed == 1
+
+
 def test_images_are_opened(photos) -> None:
     images = lewel.open_images(photos, "val")
     assert len(images) == 20 and images.read(3).mode == "RGB" and images.labels is not None

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lewel.api import embed, evaluate, export, load_run, maps, open_images, pretrain
     from lewel.config import Recipe
     from lewel.engine.loop import Step
-    from lewel.engine.signals import Interrupted
     from lewel.engine.record import Logger
+    from lewel.engine.signals import Interrupted
     from lewel.errors import UserError
     from lewel.evaluate.embed import FeatureTable
     from lewel.evaluate.results import Result

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lewel.data.objects import Items
     from lewel.data.splits import Split
     from lewel.engine.loop import Step
+    from lewel.engine.record import Logger
     from lewel.evaluate.embed import FeatureTable
     from lewel.evaluate.results import Result
     from lewel.interop.export import Exported
@@ -42,6 +43,7 @@ def pretrain(
     data: Data,
     out: PathLike,
     callbacks: Iterable[Callable[[Step], None]] = (),
+    loggers: Iterable[Logger] = (),
     **numbers: Unpack[keywords.Pretraining],
 ) -> Run:
     """Train an encoder on images without labels, or go on with the run in `out`.
@@ -53,6 +55,7 @@ def pretrain(
         out: directory of the run; the same call on the same directory goes on where it stopped
         callbacks: called with a `lewel.Step` after every optimizer step, rejected ones too, in the main process of each
             rank; reading a tensor of the step waits for the device
+        loggers: objects with `write(row)` and `close()`, beside metrics.jsonl and those of `log`; rank 0 uses its own
         numbers: the flags of `lewel pretrain`: the recipe's numbers and the options of the run
 
     Returns:
@@ -64,11 +67,11 @@ def pretrain(
     """
     given = keywords.checked("pretrain", keywords.Pretraining, numbers)
     options = keywords.fields_of(Options, given, data=_data(data), run=keywords.path_of("out", out))
-    after = _callables(callbacks)
+    after, others = _callables(callbacks), keywords.sequence_of("loggers", loggers, "objects with write and close")
     from lewel.interop.runs import Run
     from lewel.pretrain import pretrain as train
 
-    train(_recipe(recipe), options, keywords.fields_of(Overrides, given), callbacks=after)
+    train(_recipe(recipe), options, keywords.fields_of(Overrides, given), callbacks=after, loggers=others)
     return Run(Path(options.run))
 
 

@@ -63,6 +63,7 @@ class Pretraining(TypedDict, total=False):
     keep: int
     save_every: int | None
     log_every: int
+    log: tuple[str, ...]
     evaluate: str | None
     every: int
     force: bool

@@ -12,9 +12,10 @@ import torch
 
 from lewel import build
 from lewel.config import Recipe
-from lewel.engine import checkpoint, record
+from lewel.engine import checkpoint
 from lewel.errors import UserError
 from lewel.interop import weights
+from lewel.loggers import jsonl
 from lewel.model.encoder import Encoder
 from lewel.model.method import Method
 from lewel.recipes import config_file
@@ -56,7 +57,7 @@ class Run:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl: "step", and what was recorded there, such as "loss" or "knn/top1"."""
-        return record.read(self.directory / "metrics.jsonl")
+        return jsonl.read(self.directory / jsonl.NAME)
 
 
 class Loaded(NamedTuple):
