@@ -65,7 +65,7 @@ def main(name: str, folder: str) -> None:
     module = Pretraining(recipe, epoch_steps)
     lightning.Trainer(max_steps=total, devices=1, logger=False).fit(module, data)
     path = Path("encoder.safetensors")
-    lewel.save_encoder(module.method.online.encoder, path, {"recipe": name, "image_size": recipe.data.image_size})
+    lewel.save_encoder(module.method.encoder, path, {"recipe": name, "image_size": recipe.data.image_size})
     print(f"wrote {path}")
 
 

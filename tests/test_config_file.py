@@ -12,6 +12,7 @@ import yaml
 from lewel import config, recipes
 from lewel.errors import UserError
 from lewel.recipes import config_file
+from lewel.terms import MLP, Head
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -30,7 +31,11 @@ def test_yaml_reads_back(name: str) -> None:
         ("epochs: 10", "", "missing key 'epochs'"),
         ("kind: lars", "kind: adam", "'adam' is not one of sgd, lars"),
         ("weight_decay: 1.0e-06", "weight_decay: 1e-6", "write 1.0e-6"),
-        ("directions: both", "directions: [", "not YAML"),
+        ("directions:", "directions: [", "not YAML"),
+        ("kind: mlp", "kind: mpl", "method: terms.0.: projector: no kind 'mpl'; did you mean mlp"),
+        ("schedule: cosine", "schedule: linear", "target: schedule: 'linear' is not one of constant, cosine"),
+        ("hidden:", "hiden:", "unknown key 'hiden'; did you mean hidden"),
+        ("- 512", "- 0", "projector: MLP: hidden .0,.: must be a tuple, each 1 or more"),
         ("epochs: 10", "epochs: !!int ''", "not YAML"),
         ("image_size: 64", "image_size: 64.5", "data: image_size: expected int"),
     ],
@@ -43,7 +48,7 @@ def test_yaml_that_is_no_recipe_is_refused(old: str, new: str, message: str) -> 
         data=replace(recipe.data, image_size=64),
     )
     text = config_file.to_yaml(recipe)
-    assert f"\n  {old}\n" in text or f"\n{old}\n" in text
+    assert old in [line.strip() for line in text.splitlines()]
     # the first whole-line occurrence: "epochs" must not match "warmup_epochs"
     lines = [line.replace(old, new) if line.strip() == old else line for line in text.splitlines()]
     with pytest.raises(UserError, match=message):
@@ -56,17 +61,17 @@ def test_empty_yaml_is_refused() -> None:
 
 
 @dataclass(frozen=True)
-class Wider(config.Head):
+class Wider(MLP):
     """A projector with a field that today's files do not have, and one that is a list of configs."""
 
     layers: int = 2
-    more: tuple[config.Head, ...] = dataclasses.field(default_factory=tuple)
+    more: tuple[Head, ...] = dataclasses.field(default_factory=tuple)
 
 
 def test_a_field_that_the_file_does_not_have_takes_its_default() -> None:
-    head = config.Head(16, 8)
-    read = config_file._read(Wider, dataclasses.asdict(head), "head")
-    assert read == Wider(16, 8) and (read.layers, read.more) == (2, ())
+    head = {"out": 8, "hidden": [16]}
+    read = config_file._read(Wider, head, "head")
+    assert read == Wider(8, (16,)) and (read.layers, read.more) == (2, ())
 
 
 def test_every_field_that_may_be_absent_may_be() -> None:
@@ -76,12 +81,12 @@ def test_every_field_that_may_be_absent_may_be() -> None:
     assert config_file.from_dict(content, "here").data.views == (config.View(),) * 2
 
 
-def test_the_text_says_its_format_and_needs_none() -> None:
+def test_the_text_says_its_format() -> None:
     recipe = recipes.get("lewel_m_tiny")
     text = config_file.to_yaml(recipe)
     assert text.splitlines()[0] == f"format: {config_file.FORMAT}"
     content = yaml.safe_load(text)
-    del content["format"]
+    assert content["format"] == config_file.FORMAT
     assert config_file.from_dict(content, "here") == recipe
 
 
@@ -96,20 +101,22 @@ def test_a_format_that_is_not_known_is_refused(number: object, message: str) -> 
 
 
 def test_older_formats_are_brought_to_todays_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`passes` became `epoch` in format 2, and `epoch` became `epochs` in format 3."""
+    """`passes` became `epoch` in the format after today's, and `epoch` became `epochs` in the next one."""
 
     def renamed(old: str, new: str):
         return lambda content: {new if name == old else name: value for name, value in content.items()}
 
     recipe = recipes.get("lewel_m_tiny")
-    content = {**config_file.to_dict(recipe), "format": 1}
-    newest = {**content, "format": 3}
+    first = config_file.FORMAT
+    content = config_file.to_dict(recipe)
+    newest = {**content, "format": first + 2}
     oldest = renamed("epochs", "passes")(content)
-    monkeypatch.setattr(config_file, "FORMAT", 3)
-    monkeypatch.setattr(config_file, "_UPGRADES", {1: renamed("passes", "epoch"), 2: renamed("epoch", "epochs")})
+    monkeypatch.setattr(config_file, "FORMAT", first + 2)
+    later = {first: renamed("passes", "epoch"), first + 1: renamed("epoch", "epochs")}
+    monkeypatch.setattr(config_file, "_UPGRADES", config_file._UPGRADES | later)
     assert config_file.from_dict(oldest, "here") == config_file.from_dict(newest, "here") == recipe
     with pytest.raises(UserError, match="unknown key 'passes'"):
-        config_file.from_dict({**oldest, "format": 2}, "here")
+        config_file.from_dict({**oldest, "format": first + 1}, "here")
 
 
 def test_every_older_format_has_its_upgrade() -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lewel import build, config
+from lewel import build, config, terms
 from lewel.engine.optim import make_optimizer
 from lewel.interop import names
 
@@ -63,21 +63,21 @@ def recipe(case: dict) -> config.Recipe:
     dim, opt = case["embed_dim"], case["optimizer"]
     if "queue" in case:
         width = next(shape[0] for name, shape in case["state_dict"].items() if name.endswith("encoder_q.fc.0.weight"))
-        head = config.Head(width, dim, norm=False, bias=True, init="linear")
-        loss = config.Objective("queue", case["temperature"], case["queue"])
-        terms = (config.Term("global", 1.0, config.Maps(), head, None, loss),)
-        target = config.Target(case["momentum"], "constant", "before", "batch")
+        head = terms.MLP(dim, (width,), norm=False, bias="all", init="linear")
+        loss = terms.Queue(case["temperature"], case["queue"])
+        parts = (terms.Term("global", 1.0, terms.Uniform(), head, None, loss),)
+        target = terms.Momentum(case["momentum"], "constant", "before", "batch")
     else:
-        head = config.Head(case["hidden_dim"], dim)
+        head = terms.MLP(dim, (case["hidden_dim"],))
         weight = case.get("global_loss_weight", 1.0)
-        terms = (config.Term("global", weight, config.Maps(), head, head, config.Objective("cosine")),)
+        parts = (terms.Term("global", weight, terms.Uniform(), head, head, terms.Cosine()),)
         if "groups" in case:
-            coupled = config.Maps("coupled", groups=case["groups"])
+            coupled = terms.Coupled(groups=case["groups"])
             aligned = case["aligned_loss_weight"]
-            terms += (config.Term("aligned", aligned, coupled, head, head, config.Objective("cosine")),)
+            parts += (terms.Term("aligned", aligned, coupled, head, head, terms.Cosine()),)
         running = "running" if case["target_batch_norm"].startswith("running") else "batch"
-        target = config.Target(case["ema"]["base_momentum"], "cosine", "after", running)
-    method = config.Method(encoder, terms, target, "one" if "queue" in case else "both")
+        target = terms.Momentum(case["ema"]["base_momentum"], "cosine", "after", running)
+    method = terms.Method(encoder, parts, target, terms.ONE_WAY if "queue" in case else terms.BOTH_WAYS)
     optimizer = config.Optimizer(
         kind=opt["name"].lower(),
         lr=1.0,
@@ -177,7 +177,11 @@ def test_steps_lewel_b_and_byol(name):
         for tensor, norm in step["grad_norm"].items():
             gradient = parameters[names.ours(tensor)].grad
             agree(gradient.norm(), norm, f"gradient norm of {tensor} at step {number}")
-        agree(torch.tensor(run.method._momentum(), dtype=torch.float64), step["target_momentum"], "target momentum")
+        agree(
+            torch.tensor(run.method.target.momentum_at(number, total), dtype=torch.float64),
+            step["target_momentum"],
+            "target momentum",
+        )
     check_states(run)
 
 

@@ -10,10 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "lewel"
 LAYERS = (
-    {"errors", "terminal", "console", "shapes", "lifeline", "parallel", "config", "recipes", "plan", "version"}
-    | {"lines", "outside", "reading", "keywords"},
+    {"errors", "terminal", "console", "shapes", "lifeline", "parallel", "config", "version"}
+    | {"lines", "reading", "checked", "outside", "keywords"},
     {"model", "data"},
-    {"engine"},
+    {"engine", "terms"},
+    {"recipes", "plan"},
     {"loggers"},
     {"build"},
     {"footprint"},
@@ -28,7 +29,22 @@ LAYERS = (
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 APART = {("model", "data"), ("data", "model"), ("engine", "model"), ("engine", "data")}
-LIGHT = ("errors", "terminal", "config", "recipes", "plan", "help", "keywords", "api", "cli", "arguments")
+APART |= {("engine", "terms"), ("terms", "engine"), ("terms", "data")}
+LIGHT = (
+    "errors",
+    "terminal",
+    "checked",
+    "outside",
+    "config",
+    "terms",
+    "recipes",
+    "plan",
+    "help",
+    "keywords",
+    "api",
+    "cli",
+    "arguments",
+)
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "lightning"}
 
 
@@ -135,6 +151,8 @@ def test_light_modules_import_no_torch(name: str) -> None:
         ("model", "data", True),
         ("engine", "model", True),
         ("build", "engine", False),
+        ("terms", "model", False),
+        ("model", "terms", True),
         ("demo", "pretrain", False),
         ("evaluate", "cli", True),
     ],

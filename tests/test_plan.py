@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
 from lewel import recipes
-from lewel.config import Head, Maps, Recipe
+from lewel.config import Recipe
 from lewel.errors import UserError
 from lewel.plan import Overrides, resolve
+from lewel.terms import MLP, Direction, Head, Learned, Momentum, Random
 
 IMAGENET = 1_281_167
 
@@ -102,9 +105,10 @@ def test_dim_reaches_the_maps_of_every_ablation(row: str) -> None:
     assert aligned.maps.groups == 2
     assert planned(f"lewel_m_{row}_in100", 126_689, dim=64, groups=2).negatives["aligned"] == 255 * 32
     heads = [t.projector for t in recipe.method.terms if isinstance(t.projector, Head)]
-    heads += [aligned.maps.head] if aligned.maps.head else []
-    assert {(head.hidden, head.out) for head in heads} == {(96, 64)}
-    assert aligned.maps.count == (64 if row == "random_maps" else 1)
+    heads += [aligned.maps.head] if isinstance(aligned.maps, Learned) else []
+    assert {(head.hidden, head.out) for head in heads} == {((96,), 64)}
+    assert isinstance(aligned.maps, Random) is (row == "random_maps")
+    assert aligned.maps.count(None, recipe.method.dims) == 64
 
 
 def test_wide_moco_is_a_flag() -> None:
@@ -220,12 +224,47 @@ def test_terms_of_a_users_recipe_must_fit_together() -> None:
     recipe = recipes.get("lewel_b_tiny")
     whole, aligned = recipe.method.terms
     wrong = {
-        "has no terms": with_terms(recipe),
-        "two terms are named 'global'": with_terms(recipe, whole, whole),
-        "names 'global', but the terms before it": with_terms(recipe, aligned, whole),
-        "names 'g'": with_terms(recipe, whole, replace(aligned, projector="g")),
-        "without a head": with_terms(recipe, replace(whole, maps=Maps("learned"))),
+        "has no terms": [],
+        "two terms are named 'global'": [whole, whole],
+        "names 'global', but the terms before it": [aligned, whole],
+        "names 'g'": [whole, replace(aligned, projector="g")],
     }
-    for message, made in wrong.items():
+    for message, terms in wrong.items():
         with pytest.raises(UserError, match=message):
-            resolve(made, Overrides(), 1000)
+            with_terms(recipe, *terms)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MLP(0), "MLP: out 0: must be 1 or more"),
+        (lambda: MLP(8, hidden=(16, 0)), r"MLP: hidden \(16, 0\): must be a tuple, each 1 or more"),
+        (lambda: Random(temperature=0.0), "Random: temperature 0.0: must be more than 0"),
+        (lambda: Momentum(1.0), "Momentum: momentum 1.0: must be 0 to less than 1"),
+        (lambda: Direction(0, -1), "Direction: other -1: must be 0 or more"),
+    ],
+)
+def test_a_wrong_value_is_refused_where_it_is_written(make, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make()
+
+
+def test_a_value_of_a_wrong_type_is_refused_where_it_is_written() -> None:
+    """In a process of its own: these tests check types, and would find them first."""
+    wrong = {
+        "MLP(8, bias='some')": "MLP: bias 'some': must be one of all, last, none",
+        "Random(dim='8')": "Random: dim '8': must be a whole number",
+        "Queue(queue=True)": "Queue: queue True: must be a whole number",
+        "Learned(head=8)": "Learned: head 8: must be a Head",
+        "MLP(8, hidden=16)": "MLP: hidden 16: must be a tuple",
+    }
+    code = "from lewel.terms import *\nfor text in sys.argv[1:]:\n try: eval(text)\n except UserError as e: print(e)"
+    code = f"import sys\nfrom lewel import UserError\n{code}"
+    run = subprocess.run([sys.executable, "-c", code, *wrong], capture_output=True, text=True)
+    assert run.stdout.splitlines() == list(wrong.values()), run.stderr
+
+
+def test_a_wrong_field_is_a_type_error_where_it_is_written() -> None:
+    for make in (lambda: Random(count=8), lambda: Learned(groups=2), lambda: MLP(8, width=3)):
+        with pytest.raises(TypeError):
+            make()

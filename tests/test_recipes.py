@@ -10,12 +10,14 @@ from dataclasses import replace
 import pytest
 
 from lewel import recipes
-from lewel.config import Head, Recipe
+from lewel.config import Recipe
 from lewel.errors import UserError
 from lewel.recipes import folder, in1k, in100, small, tiny
+from lewel.terms import BOTH_WAYS, MLP, ONE_WAY, Coupled, InBatch, Learned, Random
 
 ALL = recipes.names()
 METHODS = ("moco_v2", "byol", "lewel_m", "lewel_b")
+OTHERS = {"simsiam_in1k_100ep", "simsiam_tiny", "densecl_in1k_200ep", "densecl_tiny"}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -38,8 +40,8 @@ def test_all_lists_every_recipe_of_its_module(module) -> None:
 def test_every_method_has_every_setting() -> None:
     expected = {f"{m}_{s}" for m in METHODS for s in ("in100", "cifar10", "px64", "tiny", "demo", "folder")}
     expected |= {f"{m}_in1k_{e}ep" for m in METHODS for e in (100, 200)} | {"lewel_b_in1k_400ep"}
-    ablations = {name for name in ALL if name not in expected}
-    assert expected <= set(ALL)
+    ablations = {name for name in ALL if name not in expected | OTHERS}
+    assert expected | OTHERS <= set(ALL)
     twins = {name.removesuffix("_in100") for name in ablations if name.endswith("_in100")}
     assert len(twins) == 5
     assert twins == {name.removesuffix("_tiny") for name in ablations if name.endswith("_tiny")}
@@ -71,9 +73,9 @@ def test_published_numbers(row: tuple) -> None:
 def test_lewel_b_is_byol_and_one_aligned_term() -> None:
     recipe = recipes.get("lewel_b_in1k_100ep")
     whole, aligned = recipe.method.terms
-    assert whole.projector == aligned.projector == whole.predictor == aligned.predictor == Head(4096, 256)
-    assert (aligned.maps.kind, aligned.maps.source, aligned.maps.groups) == ("coupled", whole.name, 4)
-    assert (whole.weight, aligned.weight, recipe.method.directions) == (0.5, 0.5, "both")
+    assert whole.projector == aligned.projector == whole.predictor == aligned.predictor == MLP(256, (4096,))
+    assert aligned.maps == Coupled(4, whole.name)
+    assert (whole.weight, aligned.weight, recipe.method.directions) == (0.5, 0.5, BOTH_WAYS)
     (byol,) = recipes.get("byol_in1k_100ep").method.terms
     assert replace(byol, weight=0.5, predictor=whole.predictor) == whole
     assert byol.predictor is not None and byol.predictor.init == "normal"
@@ -90,10 +92,10 @@ def test_syncbn_target_takes_statistics_from_the_whole_batch() -> None:
 def test_moco_rows_differ_in_the_head_and_the_aligned_term() -> None:
     moco, lewel = (recipes.get(f"{m}_in1k_100ep").method for m in ("moco_v2", "lewel_m"))
     assert moco.target == lewel.target
-    assert moco.target.shuffle and moco.target.update == "before" and moco.directions == "one"
-    assert moco.terms[0].projector == Head(2048, 128, norm=False, bias=True, init="linear")
-    assert lewel.terms[0].projector == lewel.terms[1].projector == Head(2048, 128)
-    assert (lewel.terms[0].objective.queue, lewel.terms[1].objective.kind) == (65536, "in_batch")
+    assert moco.target.shuffle and moco.target.update == "before" and moco.directions == ONE_WAY
+    assert moco.terms[0].projector == MLP(128, (2048,), norm=False, bias="all", init="linear")
+    assert lewel.terms[0].projector == lewel.terms[1].projector == MLP(128, (2048,))
+    assert (lewel.terms[0].objective.queue, lewel.terms[1].objective) == (65536, InBatch(0.2))
     assert recipes.get("lewel_m_in1k_100ep").optimizer.exclude == "nothing"
 
 
@@ -102,12 +104,12 @@ def test_ablations_change_one_cell(setting: str) -> None:
     full = recipes.get(f"lewel_m_{setting}").method.terms
     terms = {n: recipes.get(f"lewel_m_{n}_{setting}").method.terms for n in ("aligned_only", "separate_head")}
     (only,) = terms["aligned_only"]
-    assert (only.weight, only.maps.kind, only.maps.head) == (1.0, "learned", full[0].projector)
+    assert (only.weight, only.maps) == (1.0, Learned(4, head=full[0].projector))
     separate = terms["separate_head"]
     assert separate[0] == full[0] and separate[1] == replace(only, weight=0.5)
     random = recipes.get(f"lewel_m_random_maps_{setting}").method.terms[1]
-    assert isinstance(full[0].projector, Head)
-    assert (random.maps.kind, random.maps.count) == ("random", full[0].projector.out)
+    assert isinstance(full[0].projector, MLP)
+    assert random.maps == Random(4, full[0].projector.out)
     shared = recipes.get(f"lewel_m_no_extra_head_{setting}").method.terms
     assert shared == (full[0], replace(full[1], projector="global"))
     moco = recipes.get(f"moco_v2_{setting}").method.terms[0]

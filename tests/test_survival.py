@@ -22,7 +22,7 @@ import torch
 
 import lewel as package
 from command import lewel
-from lewel import config, recipes
+from lewel import checked, config, recipes, terms
 from lewel.engine import checkpoint
 from lewel.interop import runs
 from lewel.loggers import jsonl
@@ -136,12 +136,14 @@ def test_a_new_field_leaves_it_readable_and_resumable(
 ) -> None:
     recipe = recipes.get(str(run))
     newer = replace(recipe, method=replace(recipe.method, encoder=Longer(**vars(recipe.method.encoder))))
-    monkeypatch.setattr(config, "Encoder", Longer)
+    monkeypatch.setattr(terms.method, "Encoder", Longer)
+    checked.hints.cache_clear()
     assert recipes.get(str(run)) == newer
     assert resume(run, kept, run) == 0
     state = next((run / "checkpoints").glob("step-*6")) / "state.json"
     assert json.loads(state.read_text())["identity"]["recipe"]["method"]["encoder"]["tokens"] == 0
     monkeypatch.undo()
+    checked.hints.cache_clear()
     assert resume("lewel_m_tiny", kept, run, *FLAGS) == 2  # this lewel does not know the field
     assert "unknown key 'tokens'; pip install --upgrade lewel" in last_line(capsys)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lewel.config import Data, Encoder, Maps, Method, Optimizer, Recipe
+from lewel.config import Data, Encoder, Optimizer, Recipe
 from lewel.recipes import ablations, methods, views
+from lewel.terms import Maps, Method
 
 SIZE = 32
 ENCODER = Encoder("claims_resnet_32", zero_init_last=True)

@@ -1,15 +1,19 @@
 """What a run is, as frozen data: no torch, no files, no defaults that hide a choice.
 
-A recipe (`lewel.recipes`) is a function that returns a `Recipe`; `lewel.build` is the only place that turns one into
-objects. The classes follow the equation of `docs/equation.md`, outside in: a method is a sum of `Term`s, a term pools
-the feature map with its `Maps`, projects with its `Head`, and compares with its `Objective` against the `Target`.
+A recipe (`lewel.recipes`) is a function that returns a `Recipe`. Its method is most often a `lewel.terms.Method`, the
+equation of `docs/equation.md` as data; any frozen dataclass with a `build` will do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from lewel.checked import AboveZero, Checked, WholeNumber
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ImageStats = tuple[float, float, float]
 
@@ -18,7 +22,7 @@ IMAGENET_STD: ImageStats = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Encoder:
+class Encoder(Checked):
     """A timm CNN without its pooling and classifier.
 
     name: any timm model whose `forward_features` returns a (b, c, h, w) map.
@@ -33,110 +37,31 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Head:
-    """Projector or predictor: linear, [batch norm], ReLU, linear.
+class Direction(Checked):
+    """One summand of the loss: view `view` through the online network predicts view `other` through the target.
 
-    norm: batch norm after the hidden layer.  bias: biases in the linear layers.
-    init: "kaiming" = normal, fan_out, ReLU gain (LEWEL); "normal" = N(0, 0.01) (BYOL-EMAN's predictor);
-    "linear" = torch's default of nn.Linear (MoCo v2).
+    Views are numbered from 0.  weight: of the summand.
     """
 
-    hidden: int
-    out: int
-    norm: bool = True
-    bias: bool = False
-    init: Literal["kaiming", "normal", "linear"] = "kaiming"
+    view: WholeNumber
+    other: WholeNumber
+    weight: AboveZero = 1.0
+
+
+@runtime_checkable
+class BuildsMethod(Protocol):
+    """What `Recipe.method` must be: a frozen dataclass with a `build`.
+
+    The module is called as `loss, out = module(*views)`; docs/extending.md says what else it may have.
+    """
+
+    @property
+    def encoder(self) -> Encoder: ...
+    def build(self, recipe: Recipe) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
-class Maps:
-    """Where a term looks: alignment maps that sum to 1 over the p positions.
-
-    kind    maps   made from
-    uniform 1      nothing: 1/p everywhere, global average pooling
-    pixel   p      nothing: one-hot maps, every position is an embedding
-    grid    n      nothing: the box means of a `size` x `size` grid
-    random  d      noise, drawn anew at every forward (Table 6)
-    learned d      `head`, a projector that does nothing else (Table 5, "w/o coupled head")
-    coupled d      the projector of the term named `source`: LEWEL
-    """
-
-    kind: Literal["uniform", "pixel", "grid", "random", "learned", "coupled"] = "uniform"
-    groups: int = 1  # h of the paper: blocks of channels, each with maps of its own
-    count: int = 1  # d, the number of maps; read by "random" only, the heads know their own
-    size: int = 2  # grid: cells a side
-    temperature: float = 1.0  # s in softmax(M / s)
-    head: Head | None = None  # learned
-    source: str = "global"  # coupled
-
-
-@dataclass(frozen=True)
-class Objective:
-    """How the embeddings of two views are compared; the mean over rows (b * n) is the term's loss.
-
-    cosine    2 - 2 cos (BYOL)
-    queue     InfoNCE, negatives are the last `queue` keys (MoCo)
-    in_batch  InfoNCE, negatives are the target's embeddings of the other images of the global batch, of every index, or
-              of the same index only (`same_index`)
-    """
-
-    kind: Literal["cosine", "queue", "in_batch"] = "cosine"
-    temperature: float = 0.2
-    queue: int = 65536
-    same_index: bool = False
-
-
-@dataclass(frozen=True)
-class Term:
-    """weight * objective(predict(Y), Y'),  Y = project(aggregate(F, maps)).
-
-    projector: a `Head`, or the name of an earlier term whose projector is shared (Table 6, no extra head).
-    predictor: None where the objective needs none.
-    """
-
-    name: str
-    weight: float
-    maps: Maps
-    projector: Head | str
-    predictor: Head | None
-    objective: Objective
-
-
-@dataclass(frozen=True)
-class Target:
-    """The momentum network. m is the share that it keeps of itself.
-
-    schedule: "constant", or "cosine": m_t = 1 - (1 - m)(cos(pi t / T) + 1) / 2.
-    update: "before" the key pass (MoCo) or "after" the optimizer's step (BYOL).
-    batchnorm: "running" = EMAN: running statistics, averaged with the weights; "batch" = statistics of the batch.
-    shuffle: ShuffleBN: the batch is permuted over all groups of BN statistics for the target's pass.
-    """
-
-    momentum: float
-    schedule: Literal["constant", "cosine"] = "constant"
-    update: Literal["before", "after"] = "after"
-    batchnorm: Literal["running", "batch"] = "running"
-    shuffle: bool = False
-
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the table in `docs/equation.md`.
-
-    directions: "both" adds the loss with the views exchanged (a sum, not a mean).
-    bn_groups: groups of BN statistics in the global batch. None: one for each process, as published (8 GPUs);
-    1: SyncBN; n: n groups, a multiple of the number of processes.
-    """
-
-    encoder: Encoder
-    terms: tuple[Term, ...]
-    target: Target
-    directions: Literal["one", "both"]
-    bn_groups: int | None = None
-
-
-@dataclass(frozen=True)
-class View:
+class View(Checked):
     """The augmentation of one view: probabilities, and ranges of the strengths."""
 
     scale: tuple[float, float] = (0.2, 1.0)  # share of the image's area that the crop takes
@@ -153,7 +78,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Checked):
     image_size: int
     views: tuple[View, ...]
     mean: ImageStats = IMAGENET_MEAN
@@ -166,7 +91,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(Checked):
     """lr is the peak for `batch_size` images a step over all processes.
 
     schedule: "cosine" to 0. warmup_epochs: linear, per step. decay_per: "epoch" as published, or "step".
@@ -183,14 +108,15 @@ class Optimizer:
     exclude: Literal["bias_and_bn", "bias_and_backbone_bn", "nothing"] = "bias_and_bn"
     warmup_epochs: int = 0
     decay_per: Literal["epoch", "step"] = "epoch"
+    constant: tuple[str, ...] = ()  # parameters whose names begin so keep the first rate (SimSiam's predictor)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """All that decides a run's numbers, apart from the images, the seed and the precision."""
 
     name: str
-    method: Method
+    method: BuildsMethod
     data: Data
     optimizer: Optimizer
     epochs: int

@@ -59,7 +59,7 @@ def estimate(method: Method, plan: Plan, precision: Precision) -> Footprint:
     an_image = SLOPE.get(device, SLOPE["cuda"]) * _saved(method, plan.micro_batch, size, precision) / plan.micro_batch
     trained = sum(parameter.nbytes for parameter in method.parameters() if parameter.requires_grad)
     copies = 3 if plan.recipe.optimizer.kind == "lars" else 2
-    folded = method.target.branch if plan.recipe.method.target.batchnorm == "running" else nn.ModuleList()
+    folded = method.target if method.target.folds else nn.ModuleList()
     weights = _bytes(method) + copies * trained + _bytes(folded)
     return Footprint((BASE if on_cpu else 0) + weights, an_image, plan.micro_batch)
 
@@ -68,15 +68,17 @@ def _bytes(module: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
-def check(method: Method, plan: Plan, precision: Precision, force: bool) -> Footprint | None:
-    """The estimate, or None where it cannot matter: little memory by any network, or free memory that nobody tells.
+def check(method: nn.Module, plan: Plan, precision: Precision, force: bool) -> Footprint | None:
+    """The estimate, or None where it cannot be made or cannot matter.
+
+    Little memory by any network, free memory that nobody tells, or a method that is no sum of terms.
 
     Raises UserError, unless `force`, where the step needs more than is free.
     """
     free = memory.free_bytes(precision.device)
     side = plan.recipe.data.image_size
     processes = 1 if precision.device.type == "cuda" else parallel.processes_here()
-    if free is None or plan.micro_batch * side**2 * SMALL * processes < free / 2:
+    if free is None or not isinstance(method, Method) or plan.micro_batch * side**2 * SMALL * processes < free / 2:
         return None
     found = estimate(method, plan, precision)
     if found.peak * processes > free and not force:

@@ -23,6 +23,7 @@ from lewel.data import remarks, resident, sampled
 from lewel.data.skips import SkipLog
 from lewel.data.workers import default_workers
 from lewel.engine import checkpoint, files, memory, precision
+from lewel.engine.hooks import StartsEpoch
 from lewel.engine.identity import flat
 from lewel.engine.loop import Callback, Step, train
 from lewel.engine.monitor import Monitor
@@ -32,6 +33,7 @@ from lewel.engine.run_log import RunLog
 from lewel.engine.schedule import warmup_cosine
 from lewel.engine.signals import Interrupted, StopRequest
 from lewel.errors import UserError
+from lewel.evaluate.features import extract
 from lewel.loggers import opening
 from lewel.loggers.start import Start
 from lewel.recipes import config_file
@@ -159,7 +161,16 @@ def _steps(run: Run, start: int, total: int, after: list[Callback], stop: StopRe
         accumulate=options.accumulate,
         callbacks=after,
         stop=stop,
+        before=lambda step: _start_epoch(run, step),
     )
+
+
+def _start_epoch(run: Run, step: int) -> None:
+    """Before an epoch's first step, let the method compute what it wants."""
+    module, steps = run.method, run.plan.steps_per_epoch
+    if isinstance(module, StartsEpoch) and step % steps == 0:
+        data, workers = run.recipe.data, _workers(run)
+        module.on_epoch_start(step // steps, lambda network: extract(network, run.images, data, run.precision, workers))
 
 
 def _batches(run: Run, start: int, total: int) -> Iterator[Batch]:
@@ -189,7 +200,7 @@ def _monitor(run: Run, rows: Record, progress: Progress) -> Monitor:
 def _evaluate(run: Run, rows: Record, progress: Progress, skips: callbacks.Skips) -> callbacks.Evaluate:
     steps = run.plan.steps_per_epoch
     return callbacks.Evaluate(
-        run.evaluations, run.method.online.encoder, run.images, run.queries, run.recipe.data, run.precision,
+        run.evaluations, run.encoder, run.images, run.queries, run.recipe.data, run.precision,
         _workers(run), run.options.every * steps, steps, rows, progress, skips,
     )  # fmt: skip
 
@@ -199,9 +210,7 @@ def _save(run: Run) -> callbacks.Save:
     facts = {"recipe": run.recipe.name, "image_size": data.image_size, "mean": data.mean, "std": data.std}
     steps = run.plan.steps_per_epoch
     every = options.save_every or min(math.ceil(LEAST_STEPS / steps) * steps, SAVE_STEPS)
-    return callbacks.Save(
-        run.directory, run.training, run.identity, run.method.online.encoder, facts, every, options.keep
-    )
+    return callbacks.Save(run.directory, run.training, run.identity, run.encoder, facts, every, options.keep)
 
 
 # -- one process for all, one run a directory ------------------------------------------------------------------------

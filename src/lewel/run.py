@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from lewel import agreement, build, footprint, parallel, plan, reading, recipes
 from lewel.config import Options, Recipe
@@ -27,6 +28,7 @@ from lewel.footprint import Footprint
 from lewel.interop import weights
 from lewel.loggers import opening
 from lewel.loggers.start import IDS
+from lewel.model.encoder import Encoder
 from lewel.model.method import Method
 from lewel.recipes import config_file
 
@@ -62,9 +64,12 @@ class Run:
         return self.plan.recipe
 
     @property
-    def method(self) -> Method:
-        assert isinstance(self.training.module, Method)
+    def method(self) -> nn.Module:
         return self.training.module
+
+    @property
+    def encoder(self) -> Encoder:
+        return build.encoder(self.method)
 
     @property
     def directory(self) -> Path:
@@ -130,6 +135,8 @@ def _build(recipe: str | Recipe, options: Options, overrides: plan.Overrides, co
         if parallel.is_main():
             console.print(str(account))
     if options.compile:
+        if not isinstance(method, Method):
+            raise UserError(f"--compile: {chosen.recipe.name} is no sum of terms, the only method that it knows")
         method.compile_encoders()
     chosen_precision = precision.choose(options.precision, device)
     memory = footprint.check(method, chosen, chosen_precision, options.force)

@@ -44,6 +44,14 @@ class Features(NamedTuple):
     size: tuple[int, int]  # h, w
 
 
+class Compared(NamedTuple):
+    """What an objective has compared of one direction, without gradient."""
+
+    predicted: Float[Tensor, "b n d"]  # online, after the predictor
+    target: Float[Tensor, "b m d"]  # before its rows are paired
+    indices: Int[Tensor, " b"] | None  # of the images, where they are known
+
+
 class Embeddings(NamedTuple):
     """What a branch makes of a view: one entry a term."""
 

@@ -11,12 +11,13 @@ from torch import Tensor
 from toy import CPU, digest, save
 
 from lewel import build
-from lewel.config import Data, Encoder, Method, Optimizer, Recipe, View
+from lewel.config import Data, Encoder, Optimizer, Recipe, View
 from lewel.engine import checkpoint, loop
 from lewel.engine.identity import Identity
 from lewel.engine.optim import make_optimizer
 from lewel.engine.state import Training
 from lewel.recipes import ablations, methods
+from lewel.terms import Method
 
 ENCODER = Encoder("test_resnet")
 SMALL = {"hidden": 16, "dim": 8}

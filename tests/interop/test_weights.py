@@ -199,7 +199,7 @@ WRONG = {  # not in this process, where the tests' type checker would be first
     "save_encoder(encoder, None, {})": "and a path",
     "save_encoder(encoder, 'x', {'a': object()})": "what JSON can hold",
     "save_encoder(encoder, 'no/x', {})": "not written (No such file or directory)",
-    "initialise(3, 'random')": "initialise takes a Method",
+    "initialise(3, 'random')": "initialise takes a method",
     "read_published(3)": "3 is no path",
     "export('random:test_resnet', 3, 'x.pth')": "export takes",
     "export('random:test_resnet', 'timm', 3)": "export takes",

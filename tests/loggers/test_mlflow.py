@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 import pytest
-from runs import make_photos, pretrain, stop_after_two_steps
 
 from lewel.engine import status
 from lewel.loggers import opening
 from lewel.loggers.jsonl import read
 from lewel.loggers.mlflow import MLflow
 from lewel.loggers.start import Start
+from runs import make_photos, pretrain, stop_after_two_steps
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install '.[mlflow]'")
 pytest.importorskip("sqlalchemy", reason="MLflow's SQLite store is not installed: pip install '.[mlflow]'")

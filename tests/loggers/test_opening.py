@@ -8,9 +8,9 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
-import runs
 
 import lewel
+import runs
 from lewel.config import Options
 from lewel.engine.record import Record
 from lewel.errors import UserError

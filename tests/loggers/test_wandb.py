@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from runs import make_photos, pretrain, stop_after_two_steps
 
 from lewel.engine import status
 from lewel.loggers.jsonl import read
 from lewel.loggers.start import Start
 from lewel.loggers.wandb import WandB
+from runs import make_photos, pretrain, stop_after_two_steps
 
 wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install '.[wandb]'")
 

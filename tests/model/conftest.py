@@ -7,47 +7,47 @@ from types import SimpleNamespace
 
 import pytest
 
-from lewel import config
+from lewel import config, terms
 
 ENCODER = config.Encoder("test_resnet")
-HEAD = config.Head(hidden=16, out=8)
-COUPLED = config.Maps("coupled", groups=2)
-COSINE = config.Objective("cosine")
-QUEUE = config.Objective("queue", temperature=0.2, queue=24)
-IN_BATCH = config.Objective("in_batch", temperature=0.2)
-MOCO = config.Target(0.9, "constant", "before", "batch", shuffle=True)
-EMAN = config.Target(0.9, "cosine", "after", "running")
+HEAD = terms.MLP(8, hidden=(16,))
+COUPLED = terms.Coupled(groups=2)
+COSINE = terms.Cosine()
+QUEUE = terms.Queue(temperature=0.2, queue=24)
+IN_BATCH = terms.InBatch(temperature=0.2)
+MOCO = terms.Momentum(0.9, "constant", "before", "batch", shuffle=True)
+EMAN = terms.Momentum(0.9, "cosine", "after", "running")
 
 
-def recipe(terms, target, directions, *, encoder=ENCODER, bn_groups=None, image_size=64) -> config.Recipe:
-    method = config.Method(encoder, tuple(terms), target, directions, bn_groups)
+def recipe(parts, target, directions, *, encoder=ENCODER, bn_groups=None, image_size=64) -> config.Recipe:
+    method = terms.Method(encoder, tuple(parts), target, directions, bn_groups)
     data = config.Data(image_size, (config.View(), config.View()))
     return config.Recipe("test", method, data, config.Optimizer("sgd", 0.1, 8, 1e-4), epochs=1)
 
 
 def moco(**kwargs) -> config.Recipe:
-    head = replace(HEAD, norm=False, bias=True, init="linear")
-    return recipe([config.Term("global", 1.0, config.Maps(), head, None, QUEUE)], MOCO, "one", **kwargs)
+    head = replace(HEAD, norm=False, bias="all", init="linear")
+    return recipe([terms.Term("global", 1.0, terms.Uniform(), head, None, QUEUE)], MOCO, terms.ONE_WAY, **kwargs)
 
 
 def lewel_m(beta=0.5, in_batch=IN_BATCH, maps=COUPLED, target=MOCO, **kwargs) -> config.Recipe:
-    terms = [
-        config.Term("global", 1 - beta, config.Maps(), HEAD, None, QUEUE),
-        config.Term("aligned", beta, maps, HEAD, None, in_batch),
+    parts = [
+        terms.Term("global", 1 - beta, terms.Uniform(), HEAD, None, QUEUE),
+        terms.Term("aligned", beta, maps, HEAD, None, in_batch),
     ]
-    return recipe(terms, target, "one", **kwargs)
+    return recipe(parts, target, terms.ONE_WAY, **kwargs)
 
 
 def byol(target=EMAN, **kwargs) -> config.Recipe:
-    return recipe([config.Term("global", 1.0, config.Maps(), HEAD, HEAD, COSINE)], target, "both", **kwargs)
+    return recipe([terms.Term("global", 1.0, terms.Uniform(), HEAD, HEAD, COSINE)], target, terms.BOTH_WAYS, **kwargs)
 
 
 def lewel_b(target=EMAN, maps=COUPLED, **kwargs) -> config.Recipe:
-    terms = [
-        config.Term("global", 0.5, config.Maps(), HEAD, HEAD, COSINE),
-        config.Term("aligned", 0.5, maps, HEAD, HEAD, COSINE),
+    parts = [
+        terms.Term("global", 0.5, terms.Uniform(), HEAD, HEAD, COSINE),
+        terms.Term("aligned", 0.5, maps, HEAD, HEAD, COSINE),
     ]
-    return recipe(terms, target, "both", **kwargs)
+    return recipe(parts, target, terms.BOTH_WAYS, **kwargs)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lewel import build, config
+from lewel import build, config, terms
 from lewel.errors import UserError
 from lewel.model.batchnorm import GroupBatchNorm
 
@@ -26,27 +26,27 @@ def test_one_position_is_refused(recipes) -> None:
 
 @pytest.mark.parametrize(("groups", "line"), [(5, "96 channels"), (3, "8 maps")])
 def test_groups_that_do_not_divide_are_refused(recipes, groups: int, line: str) -> None:
-    message = refused(recipes.lewel_b(maps=config.Maps("coupled", groups=groups)))
+    message = refused(recipes.lewel_b(maps=terms.Coupled(groups=groups)))
     assert f"--groups {groups}" in message and line in message
 
 
 @pytest.mark.parametrize(
     "maps",
     [
-        config.Maps("uniform", groups=2),
-        config.Maps("grid", groups=3, size=2),
-        config.Maps("random", groups=4, count=6),
-        config.Maps("learned", groups=4, head=config.Head(16, 6)),
-        config.Maps("pixel", groups=3),
+        terms.Uniform(groups=2),
+        terms.Grid(groups=3, size=2),
+        terms.Random(groups=4, dim=6),
+        terms.Learned(groups=4, head=terms.MLP(6, (16,))),
+        terms.Pixel(groups=3),
     ],
-    ids=lambda maps: maps.kind,
+    ids=lambda maps: type(maps).__name__,
 )
-def test_groups_that_do_not_divide_the_maps_of_any_kind(recipes, maps: config.Maps) -> None:
+def test_groups_that_do_not_divide_the_maps_of_any_kind(recipes, maps: terms.Maps) -> None:
     assert "--groups" in refused(recipes.lewel_b(maps=maps))
 
 
 def test_a_grid_finer_than_the_map_is_refused_before_the_first_step(recipes) -> None:
-    assert "a grid of 9 x 9 cells is finer" in refused(recipes.lewel_b(maps=config.Maps("grid", size=9)))
+    assert "a grid of 9 x 9 cells is finer" in refused(recipes.lewel_b(maps=terms.Grid(size=9)))
 
 
 def test_encoders_are_refused(recipes) -> None:
@@ -57,17 +57,17 @@ def test_encoders_are_refused(recipes) -> None:
 @pytest.mark.parametrize(
     ("maps", "aligned"),
     [
-        (config.Maps("uniform"), 1),
-        (config.Maps("pixel"), 4),
-        (config.Maps("pixel", groups=2), 2),
-        (config.Maps("grid", size=2), 4),
-        (config.Maps("random", groups=2, count=6), 3),
-        (config.Maps("learned", groups=3, head=config.Head(16, 12)), 4),
-        (config.Maps("coupled", groups=4), 2),
+        (terms.Uniform(), 1),
+        (terms.Pixel(), 4),
+        (terms.Pixel(groups=2), 2),
+        (terms.Grid(size=2), 4),
+        (terms.Random(groups=2, dim=6), 3),
+        (terms.Learned(groups=3, head=terms.MLP(12, (16,))), 4),
+        (terms.Coupled(groups=4), 2),
     ],
-    ids=lambda value: getattr(value, "kind", ""),
+    ids=lambda value: type(value).__name__,
 )
-def test_every_kind_of_map_trains(recipes, maps: config.Maps, aligned: int) -> None:
+def test_every_kind_of_map_trains(recipes, maps: terms.Maps, aligned: int) -> None:
     method = build.method(recipes.lewel_m(maps=maps)).train()
     loss, out = method(*torch.randn(2, 4, 3, 64, 64))
     loss.backward()
@@ -80,8 +80,8 @@ def test_a_shared_projector_is_one_module(recipes) -> None:
     """Table 6, no extra head: the aligned term projects with the global term's own."""
     spec = recipes.lewel_b()
     first, second = spec.method.terms
-    terms = (first, replace(second, projector="global"))
-    method = build.method(replace(spec, method=replace(spec.method, terms=terms)))
+    parts = (first, replace(second, projector="global"))
+    method = build.method(replace(spec, method=replace(spec.method, terms=parts)))
     assert list(method.online.projectors) == ["global"]
     loss, out = method.train()(*torch.randn(2, 4, 3, 64, 64))
     loss.backward()
@@ -96,9 +96,9 @@ def test_rows_of_the_table(recipes) -> None:
         "lewel_m": (["global", "aligned"], [], False),
         "lewel_b": (["global", "aligned"], ["global", "aligned"], True),
     }
-    for name, (terms, predictors, both) in table.items():
+    for name, (parts, predictors, both) in table.items():
         method = build.method(getattr(recipes, name)())
-        assert (list(method.weights), list(method.predictors), method.both_directions) == (terms, predictors, both)
+        assert (list(method.weights), list(method.predictors), len(method.directions) == 2) == (parts, predictors, both)
 
 
 def test_groups_of_statistics_reach_every_batch_norm(recipes) -> None:

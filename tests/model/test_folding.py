@@ -7,11 +7,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lewel import config
 from lewel.model.branch import Branch, Path
 from lewel.model.encoder import Encoder
 from lewel.model.folding import Folded, pairs
-from lewel.model.head import Head
+from lewel.model.head import MLP
 from lewel.model.maps import Coupled, Uniform
 
 SIZE = 64
@@ -31,12 +30,12 @@ def randomise(network: nn.Module) -> None:
 def branch(name: str) -> Branch:
     encoder = Encoder(name)
     width = encoder.map_shape(SIZE)[0]
-    spec = config.Head(hidden=16, out=8, bias=name == "resnet18")
+    heads = {term: MLP(width, (16,), 8, bias="all" if name == "resnet18" else "none") for term in ("global", "aligned")}
     network = Branch(
         encoder,
         nn.ModuleDict({"global": Uniform(), "aligned": Coupled(1.0)}),
-        nn.ModuleDict({"global": Head(width, spec), "aligned": Head(width, spec)}),
-        (Path("global", "global", 1, None), Path("aligned", "aligned", 2, "global")),
+        nn.ModuleDict(heads),
+        (Path("global", "global", 1, None, fixed=True), Path("aligned", "aligned", 2, "global", fixed=False)),
     )
     randomise(network)
     return network.double().eval()

@@ -8,15 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from lewel import config
-from lewel.model.head import Head
+from lewel.model.head import MLP
 
 
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 def test_equals_a_1x1_convolution_over_positions(norm: bool, bias: bool) -> None:
     torch.manual_seed(0)
-    head = Head(6, config.Head(hidden=10, out=4, norm=norm, bias=bias)).double().train()
+    head = MLP(6, (10,), 4, norm=norm, bias="all" if bias else "none").double().train()
     middle = [nn.BatchNorm1d(10)] if norm else []
     layers = nn.Sequential(nn.Conv1d(6, 10, 1, bias=bias), *middle, nn.ReLU(), nn.Conv1d(10, 4, 1, bias=bias)).double()
     layers[0].weight.data = head.hidden.weight.data[:, :, None]
@@ -31,13 +30,13 @@ def test_equals_a_1x1_convolution_over_positions(norm: bool, bias: bool) -> None
 
 
 def test_parameters() -> None:
-    assert [name for name, _ in Head(6, config.Head(10, 4)).named_parameters()] == [
+    assert [name for name, _ in MLP(6, (10,), 4).named_parameters()] == [
         "hidden.weight",
         "norm.weight",
         "norm.bias",
         "out.weight",
     ]
-    plain = Head(6, config.Head(10, 4, norm=False, bias=True))
+    plain = MLP(6, (10,), 4, norm=False, bias="all")
     assert sorted(dict(plain.named_parameters())) == ["hidden.bias", "hidden.weight", "out.bias", "out.weight"]
 
 
@@ -51,11 +50,11 @@ def test_parameters() -> None:
 )
 def test_initial_spread(init: str, hidden: float, out: float) -> None:
     torch.manual_seed(0)
-    head = Head(384, config.Head(512, 256, init=init))
+    head = MLP(384, (512,), 256, init=init)
     assert head.hidden.weight.std().item() == pytest.approx(hidden, rel=0.02)
     assert head.out.weight.std().item() == pytest.approx(out, rel=0.02)
 
 
 def test_biases_start_at_zero() -> None:
-    head = Head(6, config.Head(10, 4, bias=True))
+    head = MLP(6, (10,), 4, bias="all")
     assert not head.hidden.bias.any() and not head.out.bias.any()

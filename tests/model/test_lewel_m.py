@@ -13,7 +13,7 @@ import timm
 import torch
 from torch import Tensor
 
-from lewel import build, config
+from lewel import build, terms
 
 GROUPS = 2  # h of the paper
 TAU_QUEUE, TAU_BATCH, BETA = 0.2, 0.3, 0.3
@@ -132,8 +132,8 @@ class Watch:
 @pytest.mark.parametrize("bn_groups", [None, 2], ids=["one BN group", "two BN groups"])
 def test_brute_force(recipes, same_index: bool, bn_groups: int | None) -> None:
     torch.manual_seed(3)
-    in_batch = config.Objective("in_batch", TAU_BATCH, same_index=same_index)
-    maps = config.Maps("coupled", groups=GROUPS)
+    in_batch = terms.InBatch(TAU_BATCH, same_index=same_index)
+    maps = terms.Coupled(groups=GROUPS)
     spec = recipes.lewel_m(beta=BETA, in_batch=in_batch, maps=maps, bn_groups=bn_groups)
     method = build.method(spec).double().train()
     for parameter in method.online.parameters():

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lewel import build, config
+from lewel import build
 from lewel.errors import UserError
 from lewel.model import maps
-from lewel.model.head import Head
+from lewel.model.head import MLP
 from lewel.shapes import Features
 
 B, C, H, W = 3, 12, 4, 6
@@ -52,7 +52,7 @@ def test_grid_finer_than_the_map(features: Features) -> None:
 
 
 def every_kind() -> dict[str, torch.nn.Module]:
-    head = Head(C, config.Head(hidden=8, out=6)).double()
+    head = MLP(C, (8,), 6).double()
     return {
         "uniform": maps.Uniform(),
         "pixel": maps.Pixel(),
@@ -66,9 +66,8 @@ def every_kind() -> dict[str, torch.nn.Module]:
 @pytest.mark.parametrize("kind", ["uniform", "pixel", "grid", "random", "learned", "coupled"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_maps_are_distributions_over_positions(features: Features, kind: str, dtype: torch.dtype) -> None:
-    made = every_kind()[kind].to(dtype)(
-        features._replace(tokens=features.tokens.to(dtype)), torch.randn(B, H * W, 6).to(dtype)
-    )
+    heat = (torch.randn(B, H * W, 6).to(dtype),) if kind == "coupled" else ()
+    made = every_kind()[kind].to(dtype)(features._replace(tokens=features.tokens.to(dtype)), *heat)
     assert made.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert made.shape[0] == B and made.shape[2] == H * W
     assert (made >= 0).all()

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from lewel import build, config
+from lewel import build, terms
 from lewel.shapes import View
 
 METHODS = ["moco", "lewel_m", "byol", "lewel_b"]
-SYNC = config.Target(0.9, "cosine", "after", "batch")
+SYNC = terms.Momentum(0.9, "cosine", "after", "batch")
 
 
 def views(seed: int = 0, b: int = 4) -> torch.Tensor:
@@ -51,7 +51,7 @@ def test_forward_changes_only_running_statistics(recipes, name: str) -> None:
     loss.backward()
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     assert {key for key in changed(method, before) if not key.endswith(statistics)} == set()
-    eman = method.target.config.batchnorm == "running"
+    eman = method.target.batchnorm == "running"
     assert any(key.startswith("target.") for key in changed(method, before)) is not eman
     assert torch.equal(torch.get_rng_state(), random)
 
@@ -83,24 +83,24 @@ def test_forward_in_eval_mode_changes_nothing(recipes, name: str) -> None:
 def test_out(recipes, name: str) -> None:
     method = build.method(getattr(recipes, name)()).train()
     loss, out = method(*(View(pixels) for pixels in views()))
-    terms = set(method.weights)
-    assert set(out) == {f"loss/{term}" for term in terms} | {"embeddings", "maps", "pooled", "keys"}
-    total = sum(method.weights[term] * out[f"loss/{term}"] for term in terms)
+    names = set(method.weights)
+    assert set(out) == {f"loss/{term}" for term in names} | {"embeddings", "maps", "pooled", "compared"}
+    total = sum(method.weights[term] * out[f"loss/{term}"] for term in names)
     torch.testing.assert_close(total, loss.detach())
     assert out["embeddings"]["global"].shape == (4, 1, 8) and out["pooled"].shape == (4, 96)
-    assert set(out["maps"]) == terms - {"global"}
-    if "aligned" in terms:
+    assert set(out["maps"]) == names - {"global"}
+    if "aligned" in names:
         assert out["embeddings"]["aligned"].shape == (4, 4, 8) and out["maps"]["aligned"].shape == (4, 8, 2, 2)
-    tensors = [*out["embeddings"].values(), *out["maps"].values(), *out["keys"].values(), out["pooled"]]
+    compared = [tensor for sides in out["compared"].values() for each in sides for tensor in each[:2]]
+    tensors = [*out["embeddings"].values(), *out["maps"].values(), *compared, out["pooled"]]
     assert not any(tensor.requires_grad for tensor in tensors)
 
 
 def test_both_directions_are_the_sum_of_two(recipes) -> None:
     method = build.method(recipes.lewel_b()).double().eval()
     first, second = views().double()
-    assert method.both_directions
     both = method(first, second)[0]
-    method.both_directions = False
+    method.directions = terms.ONE_WAY
     torch.testing.assert_close(both, method(first, second)[0] + method(second, first)[0])
 
 
@@ -187,7 +187,7 @@ def test_the_queue_takes_the_keys_of_every_micro_batch_in_order(recipes) -> None
     method.before_step(0, 10)
     outs = [method(*views(seed))[1] for seed in (0, 1)]
     method.after_step(*outs)
-    keys = torch.cat([out["keys"]["global"][:, 0] for out in outs])
+    keys = torch.cat([out["compared"]["global"][0].target[:, 0] for out in outs])
     torch.testing.assert_close(method.objectives["global"].queue[:, :8].T, nn.functional.normalize(keys, dim=1))
     assert method.objectives["global"].queue_ptr.item() == 8
 
@@ -204,10 +204,10 @@ def test_target_distance(recipes) -> None:
 def test_at_the_start_the_loss_is_about_four(recipes) -> None:
     """LEWEL_B's log begins at 3.974: unrelated unit vectors, 2 a direction, for any weights that sum to 1."""
     torch.manual_seed(0)
-    wide = config.Head(hidden=256, out=256)
+    wide = terms.MLP(256, (256,))
     spec = recipes.lewel_b()
-    terms = tuple(config.Term(t.name, t.weight, t.maps, wide, wide, t.objective) for t in spec.method.terms)
-    loss, _ = build.method(recipes.recipe(terms, SYNC, "both")).train()(*views())
+    parts = tuple(terms.Term(t.name, t.weight, t.maps, wide, wide, t.objective) for t in spec.method.terms)
+    loss, _ = build.method(recipes.recipe(parts, SYNC, terms.BOTH_WAYS)).train()(*views())
     assert loss.item() == pytest.approx(4, abs=0.4)
 
 

@@ -7,11 +7,11 @@ import copy
 import pytest
 import torch
 
-from lewel import build, config
+from lewel import build, terms
 from lewel.model import batchnorm
 from lewel.model.target import momentum_at
 
-BATCH = config.Target(0.9, "cosine", "after", "batch")
+BATCH = terms.Momentum(0.9, "cosine", "after", "batch")
 
 
 @pytest.mark.parametrize(

@@ -16,44 +16,44 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from lewel import build, config, parallel
+from lewel import build, config, parallel, terms
 from lewel.engine import loop
 from lewel.engine.precision import Precision
 from lewel.model.objective import InBatchInfoNCE
 
 B, STEPS = 8, 2  # images of the global batch
-HEAD = config.Head(hidden=16, out=8)
-LINEAR = config.Head(hidden=16, out=8, norm=False, bias=True, init="linear")
-COSINE = config.Objective("cosine")
-QUEUE = config.Objective("queue", 0.2, queue=12)  # not a multiple of the batch: it wraps inside a step
-MOCO = config.Target(0.9, "constant", "before", "batch", shuffle=True)
+HEAD = terms.MLP(8, hidden=(16,))
+LINEAR = terms.MLP(8, hidden=(16,), norm=False, bias="all", init="linear")
+COSINE = terms.Cosine()
+QUEUE = terms.Queue(0.2, queue=12)  # not a multiple of the batch: it wraps inside a step
+MOCO = terms.Momentum(0.9, "constant", "before", "batch", shuffle=True)
 
 
-def recipe(terms: list[config.Term], target: config.Target, directions, bn_groups: int | None) -> config.Recipe:
-    method = config.Method(config.Encoder("test_resnet"), tuple(terms), target, directions, bn_groups)
+def recipe(parts: list[terms.Term], target: terms.Target, directions, bn_groups: int | None) -> config.Recipe:
+    method = terms.Method(config.Encoder("test_resnet"), tuple(parts), target, directions, bn_groups)
     data = config.Data(64, (config.View(), config.View()))
     return config.Recipe("test", method, data, config.Optimizer("sgd", 0.1, B, 1e-4), epochs=1)
 
 
 def lewel_b(groups: int | None, batchnorm="batch") -> config.Recipe:
-    terms = [
-        config.Term("global", 0.5, config.Maps(), HEAD, HEAD, COSINE),
-        config.Term("aligned", 0.5, config.Maps("coupled", groups=2), HEAD, HEAD, COSINE),
+    parts = [
+        terms.Term("global", 0.5, terms.Uniform(), HEAD, HEAD, COSINE),
+        terms.Term("aligned", 0.5, terms.Coupled(groups=2), HEAD, HEAD, COSINE),
     ]
-    return recipe(terms, config.Target(0.9, "cosine", "after", batchnorm), "both", groups)
+    return recipe(parts, terms.Momentum(0.9, "cosine", "after", batchnorm), terms.BOTH_WAYS, groups)
 
 
 def moco(groups: int | None) -> config.Recipe:
-    return recipe([config.Term("global", 1.0, config.Maps(), LINEAR, None, QUEUE)], MOCO, "one", groups)
+    return recipe([terms.Term("global", 1.0, terms.Uniform(), LINEAR, None, QUEUE)], MOCO, terms.ONE_WAY, groups)
 
 
 def lewel_m(groups: int | None, same_index: bool = False) -> config.Recipe:
-    in_batch = config.Objective("in_batch", 0.2, same_index=same_index)
-    terms = [
-        config.Term("global", 0.5, config.Maps(), HEAD, None, QUEUE),
-        config.Term("aligned", 0.5, config.Maps("coupled", groups=2), HEAD, None, in_batch),
+    in_batch = terms.InBatch(0.2, same_index=same_index)
+    parts = [
+        terms.Term("global", 0.5, terms.Uniform(), HEAD, None, QUEUE),
+        terms.Term("aligned", 0.5, terms.Coupled(groups=2), HEAD, None, in_batch),
     ]
-    return recipe(terms, MOCO, "one", groups)
+    return recipe(parts, MOCO, terms.ONE_WAY, groups)
 
 
 CASES = {  # name: (recipe of one process, recipe of each of two, dtype)
@@ -96,7 +96,7 @@ def train(spec: config.Recipe, dtype: torch.dtype) -> dict:
         method.after_step(out)
         found["loss"].append(parallel.all_reduce_(loss.detach().clone(), "mean"))
         found["gradients"].append({n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None})
-        found["keys"].append(out["keys"])
+        found["keys"].append({name: sides[0].target for name, sides in out["compared"].items()})
     return found | {"seen": seen, "state": method.state_dict()}
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from lewel import plan, recipes
-from lewel.bench import compare, cost, data, executors, linear, memory, step, train, work
+from lewel.bench import compare, cost, data, executors, linear, memory, package, step, train, work
 from lewel.bench.package import Folder, Setup
 from lewel.config import Bench, LinearEpoch, Recipe, Timing
 from lewel.console import Console, Table
@@ -190,7 +190,8 @@ def _at_least_one(**numbers: int | None) -> None:
 
 
 def _what(recipe: Recipe) -> str:
-    target = f", target in {recipe.method.target.batchnorm} statistics"
+    statistics = "running" if package.folds(recipe) else "batch"
+    target = f", target in {statistics} statistics"
     size, batch = recipe.data.image_size, recipe.optimizer.batch_size
     return f"{recipe.name}: {recipe.method.encoder.name}, {size} px, batch {batch}{target}"
 

@@ -20,6 +20,8 @@ from lewel.engine import memory, precision
 from lewel.engine.loop import Step, place, train
 from lewel.engine.optim import make_optimizer
 from lewel.model.method import Method
+from lewel.model.target import MomentumTarget
+from lewel.terms import Momentum
 
 Switch = Literal["kept memory", "channels-last", "folded target"]
 SWITCHES: tuple[Switch, ...] = ("kept memory", "channels-last", "folded target")
@@ -82,8 +84,9 @@ class _Run:
         self.method = untrained(setup.recipe)
         self.method.to(self.device) if "channels-last" in setup.without else place(self.method, self.device)
         self.method.train()
-        if "folded target" in setup.without:
-            self.method.target.inference_branch = lambda example: self.method.target.branch
+        target = self.method.target
+        if "folded target" in setup.without and isinstance(target, MomentumTarget):
+            target.inference_branch = lambda example: target.branch
         self.optimizer = make_optimizer(self.method, setup.recipe.optimizer)
         self.source, self.done, self.waited = self._source(), 0, 0.0
 
@@ -134,7 +137,13 @@ class _Run:
 def untrained(recipe: config.Recipe) -> Method:
     """The method that all contenders start from."""
     torch.manual_seed(0)
-    return build.method(recipe)
+    return build.terms(recipe)
+
+
+def folds(recipe: config.Recipe) -> bool:
+    """Whether its target runs with its batch norm folded, in running statistics."""
+    target = getattr(recipe.method, "target", None)
+    return isinstance(target, Momentum) and target.batchnorm == "running"
 
 
 def ready_views(recipe: config.Recipe, device: torch.device) -> tuple[Tensor, ...]:

@@ -9,17 +9,18 @@ import copy
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from lewel import config
+from lewel import config, terms
 from lewel.bench import one_file, work
 from lewel.bench.apart import Built, Maker
-from lewel.bench.package import Setup, ready_views, untrained
+from lewel.bench.package import Setup, folds, ready_views, untrained
 from lewel.errors import UserError
 from lewel.model.method import Method
+from lewel.terms import MLP, Cosine, Coupled, Momentum, Queue, Uniform
 
 LR = 1e-3
 
@@ -49,11 +50,12 @@ def yardstick(recipe: config.Recipe) -> Yardstick | None:
         return Yardstick("one file", one_file_contender, recipe)
     if recipe.method.encoder.stem != "imagenet" or not importlib.util.find_spec("lightly"):
         return None
-    if _terms(recipe) == [("uniform", "queue")]:
+    if _terms(recipe) == [(Uniform, Queue)]:
         return Yardstick("lightly MoCo", lightly_moco, recipe)
-    if _terms(recipe) == [("uniform", "cosine")]:
-        target = replace(recipe.method.target, batchnorm="batch")  # lightly has no other
-        return Yardstick("lightly BYOL", lightly_byol, replace(recipe, method=replace(recipe.method, target=target)))
+    if _terms(recipe) == [(Uniform, Cosine)]:
+        method = _method(recipe)
+        target = replace(cast(Momentum, method.target), batchnorm="batch")  # lightly has no other
+        return Yardstick("lightly BYOL", lightly_byol, replace(recipe, method=replace(method, target=target)))
     return None
 
 
@@ -67,15 +69,15 @@ def check(mine: dict[str, Any], theirs: dict[str, Any], name: str, tolerance: fl
 
 def is_lewel_b(recipe: config.Recipe) -> bool:
     """Whether it is what the one-file version does."""
-    method = recipe.method
-    if method.encoder.stem != "imagenet" or method.target.batchnorm != "running":
+    if recipe.method.encoder.stem != "imagenet" or not folds(recipe):
         return False
-    return _terms(recipe) == [("uniform", "cosine"), ("coupled", "cosine")]
+    return _terms(recipe) == [(Uniform, Cosine), (Coupled, Cosine)]
 
 
-def _terms(recipe: config.Recipe) -> list[tuple[str, str]]:
+def _terms(recipe: config.Recipe) -> list[tuple[type, type]]:
     """Of each term the kinds of its maps and of its objective."""
-    return [(term.maps.kind, term.objective.kind) for term in recipe.method.terms]
+    found = recipe.method.terms if isinstance(recipe.method, terms.Method) else ()
+    return [(type(term.maps), type(term.objective)) for term in found]
 
 
 def one_file_contender(setup: Setup) -> Built:
@@ -183,9 +185,9 @@ class _LightlyByol(_Lightly):
         from lightly.loss import NegativeCosineSimilarity  # pyright: ignore[reportMissingImports]  # an extra
         from lightly.models.modules import heads  # pyright: ignore[reportMissingImports]  # an extra
 
-        ours, dim, predictor = untrained(recipe), _shape(recipe).dim, recipe.method.terms[0].predictor
-        assert predictor is not None
-        self.predictor = heads.BYOLPredictionHead(dim, predictor.hidden, dim)
+        ours, dim, predictor = untrained(recipe), _shape(recipe).dim, _method(recipe).terms[0].predictor
+        assert isinstance(predictor, MLP)
+        self.predictor = heads.BYOLPredictionHead(dim, predictor.hidden[0], dim)
         _copy_head(self.predictor, ours.predictors["global"])
         self.criterion = NegativeCosineSimilarity()
         super().__init__(recipe, ours, heads.BYOLProjectionHead, 0.99, self.predictor)
@@ -203,7 +205,8 @@ class _LightlyMoco(_Lightly):
         from lightly.loss import NTXentLoss  # pyright: ignore[reportMissingImports]  # an extra
         from lightly.models.modules import heads  # pyright: ignore[reportMissingImports]  # an extra
 
-        ours, objective = untrained(recipe), recipe.method.terms[0].objective
+        ours, objective = untrained(recipe), _method(recipe).terms[0].objective
+        assert isinstance(objective, Queue)
         self.criterion = NTXentLoss(objective.temperature, memory_bank_size=(objective.queue, _shape(recipe).dim))
         bank: Any = self.criterion.memory_bank
         queue: Any = ours.objectives["global"]
@@ -235,9 +238,14 @@ class _Shape:
 
 
 def _shape(recipe: config.Recipe) -> _Shape:
-    first, last = recipe.method.terms[0], recipe.method.terms[-1]
-    assert isinstance(first.projector, config.Head)
-    return _Shape(first.projector.hidden, first.projector.out, last.maps.groups, last.weight)
+    first, last = _method(recipe).terms[0], _method(recipe).terms[-1]
+    assert isinstance(first.projector, MLP)
+    return _Shape(first.projector.hidden[0], first.projector.out, last.maps.groups, last.weight)
+
+
+def _method(recipe: config.Recipe) -> terms.Method:
+    assert isinstance(recipe.method, terms.Method)
+    return recipe.method
 
 
 def _copy_head(theirs: nn.Module, ours: nn.Module) -> None:

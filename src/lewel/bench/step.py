@@ -45,7 +45,7 @@ def entrants(recipe: config.Recipe, setup: Setup, switches: bool) -> list[Entran
         lines.append(Entrant(f"lewel, {setup.precision}", package.contender, fast))
     if switches:
         for switch in package.SWITCHES:
-            if switch != "folded target" or plain.recipe.method.target.batchnorm == "running":
+            if switch != "folded target" or package.folds(plain.recipe):
                 name = f"lewel, {setup.precision}, without {switch}"
                 lines.append(Entrant(name, package.contender, replace(fast, without=(switch,))))
         lines.append(Entrant(f"lewel, {setup.precision}, compiled", package.contender, replace(fast, compiled=True)))

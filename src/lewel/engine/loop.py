@@ -1,8 +1,9 @@
 """The training loop: counts optimizer steps, rejects what is not finite, and tells its callbacks.
 
-One step: before_step -> forward and backward over the micro-batches -> is it finite, on every process? -> optimizer ->
-after_step. A step that is not finite, or that the loss scaler would skip, changes nothing but the step's number: BN's
-running statistics are put back, and neither the optimizer nor `after_step` is called, on any process.
+One step: before_step -> forward and backward over the micro-batches -> is it finite, on every process? ->
+before_update -> optimizer -> after_step (see `engine.hooks`). A step that is not finite, or that the loss scaler would
+skip, changes nothing but the step's number: BN's running statistics are put back, and neither the optimizer nor
+`after_step` is called, on any process.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lewel import parallel
+from lewel.engine.hooks import ChangesGradients, FinishesStep, HasParts, PreparesStep, TakesIndices
 from lewel.engine.precision import Precision
 from lewel.engine.schedule import Schedule
 from lewel.engine.signals import Interrupted, StopRequest
@@ -31,31 +33,6 @@ from lewel.shapes import Batch
 log = logging.getLogger(__name__)
 
 MAX_REJECTED = 3  # in a row, then the run stops
-
-
-@runtime_checkable
-class PreparesStep(Protocol):
-    """A module that does something before each optimizer step, and once only if the step before was rejected."""
-
-    def before_step(self, step: int, total_steps: int) -> None: ...
-
-
-@runtime_checkable
-class FinishesStep(Protocol):
-    """A module that does something after each accepted optimizer step, with the `out` of each micro-batch."""
-
-    def after_step(self, *outs: dict[str, Any]) -> None: ...
-
-
-@runtime_checkable
-class HasParts(Protocol):
-    """A module whose loss is a sum of parts that share no activations: `loss, out = module(*inputs, part=k)`.
-
-    They are done one after the other, backward pass and all, so that the memory holds the activations of one.
-    """
-
-    def parts(self, *inputs: Any) -> int: ...
-    def joined(self, outs: Sequence[dict[str, Any]]) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -107,16 +84,19 @@ def train(
     accumulate: int = 1,
     callbacks: Sequence[Callback] = (),
     stop: StopRequest | None = None,
+    before: Callable[[int], None] = lambda step: None,
     to_inputs: Callable[[Any], tuple[Any, ...]] = views,
 ) -> None:
     """Train `module` from `start_step` to `total_steps` optimizer steps.
 
     module: `loss, out = module(*to_inputs(batch))`, on precision.device already (see `place`).
     batches: this process's share of each step, the first one that of `start_step`.
-    schedule: step (from 0) -> learning rate, which a group of the optimizer multiplies by its "lr_scale".
+    schedule: step (from 0) -> learning rate, which a group of the optimizer multiplies by its "lr_scale"; a group with
+        "constant" keeps its own.
     scaler: from `precision.scaler()`; fp16 needs it, and its state saved.
     accumulate: each batch is cut into so many micro-batches.
     callbacks: called after every step, in order, on every process.
+    before: called with each step's number, from 0, before its batch is asked for, on every process.
 
     Raises Interrupted when `stop` was requested on any process, after the callbacks of a step with `last`.
     Raises UserError after three rejected steps in a row, when a batch cannot be cut into `accumulate` parts, or when
@@ -126,13 +106,14 @@ def train(
     source, rejected = iter(batches), 0
     with closing(_Worker(module, optimizer, precision, scaler or precision.scaler(), accumulate, to_inputs)) as worker:
         for step in range(start_step, total_steps):
+            before(step)
             began = time.perf_counter()
             batch = _next(source, step, total_steps)
             data_s = time.perf_counter() - began
             if isinstance(module, PreparesStep):
                 module.before_step(step, total_steps)
             lr = schedule(step)
-            result = worker.step(batch, lr, stop is not None and stop.requested)
+            result = worker.step(step, batch, lr, stop is not None and stop.requested)
             rejected = rejected + result.counts if not result.accepted else 0
             if not result.accepted:
                 worker.explain(batch, step, lr, result, rejected)
@@ -187,10 +168,11 @@ class _Worker:
         """Let go of the process group, which must end before the interpreter does (see `parallel.stop`)."""
         self.parallel = None
 
-    def step(self, batch: Any, lr: float, stop_requested: bool) -> _Result:
+    def step(self, number: int, batch: Any, lr: float, stop_requested: bool) -> _Result:
         _copy(self.snapshot, self.statistics)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr * group.get("lr_scale", 1.0)
+            if not group.get("constant", False):
+                group["lr"] = lr * group.get("lr_scale", 1.0)
         loss, outs, images = self._gradients(batch)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
@@ -199,6 +181,8 @@ class _Worker:
         loss_bad, norm_bad, stopping = (flag > 0 for flag in parallel.all_reduce_(flags, "max").tolist())
         accepted = not (loss_bad or norm_bad)
         if accepted:
+            if isinstance(self.module, ChangesGradients):
+                self.module.before_update(number)
             self.optimizer.step()
             parallel.broadcast_(self.statistics)  # before the target takes its average of them
             if isinstance(self.module, FinishesStep):
@@ -213,20 +197,24 @@ class _Worker:
     def _gradients(self, batch: Any) -> tuple[Tensor, list[dict[str, Any]], int]:
         inputs = mapped(self._move, self.to_inputs(batch))
         images = len(_first_tensor(inputs))
+        takes_indices = isinstance(self.module, TakesIndices) and self.module.takes_indices
+        indices = self._move(batch.indices) if takes_indices else None
         if images % self.accumulate:
             raise UserError(f"--accumulate {self.accumulate} must divide the {images} images of a process's batch")
         size = images // self.accumulate
-        pieces = [inputs]  # of one piece nothing is cut, as not every tensor need have a row an image
+        pieces = [(inputs, indices)]  # of one piece nothing is cut, as not every tensor need have a row an image
         if self.accumulate > 1:
-            pieces = [mapped(lambda t, at=i * size: t[at : at + size], inputs) for i in range(self.accumulate)]
+            whole = (inputs, indices)
+            pieces = [mapped(lambda t, at=i * size: t[at : at + size], whole) for i in range(self.accumulate)]
         losses, outs = [], []
-        for number, piece in enumerate(pieces):
-            loss, out = self._backward(piece, last=number == self.accumulate - 1)
+        for number, (piece, numbers) in enumerate(pieces):
+            more = {} if numbers is None else {"indices": numbers}
+            loss, out = self._backward(piece, more, last=number == self.accumulate - 1)
             losses.append(loss)
             outs.append(out)
         return torch.stack(losses).mean(), outs, images
 
-    def _backward(self, piece: tuple[Any, ...], last: bool) -> tuple[Tensor, dict[str, Any]]:
+    def _backward(self, piece: tuple[Any, ...], more: dict[str, Tensor], last: bool) -> tuple[Tensor, dict[str, Any]]:
         """Forward and backward of a micro-batch, part by part. last: of the step, so that the processes' sums begin."""
         parts = self.module.parts(*piece) if isinstance(self.module, HasParts) else 1
         if self.parallel is None:
@@ -236,7 +224,7 @@ class _Worker:
             choice = {"part": part} if parts > 1 else {}
             with self._synchronised(last and part == parts - 1):
                 with self.precision.autocast():
-                    loss, out = self.parallel(*piece, **choice)
+                    loss, out = self.parallel(*piece, **choice, **more)
                 self.scaler.scale(loss / self.accumulate).backward()
             losses.append(loss.detach())
             outs.append(out)

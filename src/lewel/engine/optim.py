@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, overload
 
 import torch
@@ -97,21 +97,31 @@ def _local_rates(weights: list[Tensor], gradients: list[Tensor], decay: float, t
     return list(torch.where((w > 0) & (g > 0), rates, 1.0).to(weights[0].dtype).unbind())
 
 
-def parameter_groups(module: nn.Module, exclude: Exclude, weight_decay: float) -> list[dict[str, Any]]:
-    """The trainable parameters as two groups: decayed and LARS-scaled, and neither (`adapt=False`, no decay).
+def parameter_groups(
+    module: nn.Module, exclude: Exclude, weight_decay: float, constant: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The trainable parameters as groups: decayed and LARS-scaled, and neither (`adapt=False`, no decay).
 
     exclude, what goes to the second group:
         "bias_and_bn"            every bias, and every weight of a normalisation layer: the paper
         "bias_and_backbone_bn"   every bias, and the normalisation weights inside an `encoder`: the published script
         "nothing"                nothing
+    constant: beginnings of names; these parameters are groups of their own, whose rate no schedule changes.
     """
     spared = _spared(module, exclude)
     named = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    groups = [
-        {"params": [p for name, p in named.items() if name not in spared], "weight_decay": weight_decay, "adapt": True},
-        {"params": [p for name, p in named.items() if name in spared], "weight_decay": 0.0, "adapt": False},
-    ]
-    return [group for group in groups if group["params"]]
+    kept = {name for name in named if name.startswith(tuple(constant))} if constant else set()
+
+    def groups(names: list[str]) -> list[dict[str, Any]]:
+        decayed, others = ([named[name] for name in names if (name in spared) is each] for each in (False, True))
+        return [
+            {"params": decayed, "weight_decay": weight_decay, "adapt": True},
+            {"params": others, "weight_decay": 0.0, "adapt": False},
+        ]
+
+    scheduled = groups([name for name in named if name not in kept])
+    unscheduled = [group | {"constant": True} for group in groups([name for name in named if name in kept])]
+    return [group for group in scheduled + unscheduled if group["params"]]
 
 
 def _spared(module: nn.Module, exclude: Exclude) -> set[str]:
@@ -128,7 +138,7 @@ def _spared(module: nn.Module, exclude: Exclude) -> set[str]:
 
 def make_optimizer(module: nn.Module, spec: config.Optimizer) -> torch.optim.Optimizer:
     """The optimizer of a recipe over the module's trainable parameters."""
-    groups = parameter_groups(module, spec.exclude, spec.weight_decay)
+    groups = parameter_groups(module, spec.exclude, spec.weight_decay, spec.constant)
     if spec.kind == "sgd":
         return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
     return LARS(groups, lr=spec.lr, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import safetensors.torch
 import torch
+from torch import nn
 
 from lewel import build
 from lewel.config import Recipe
@@ -20,6 +21,7 @@ from lewel.model.encoder import Encoder
 from lewel.model.method import Method
 from lewel.recipes import config_file
 
+Trained = TypeVar("Trained", bound=nn.Module)
 INITIAL = "initial.safetensors"  # the encoder that a run with --init began with
 
 
@@ -49,10 +51,10 @@ class Run:
         return weights.load_encoder(self.directory)
 
     @cached_property
-    def method(self) -> Method:
+    def method(self) -> nn.Module:
         """Encoder, heads and target as at the newest checkpoint, in train mode on the CPU."""
         with torch.random.fork_rng(devices=[]):
-            return _trained(self.directory, self.recipe)
+            return _at_newest(self.directory, build.method(self.recipe))
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -71,19 +73,19 @@ class Loaded(NamedTuple):
 def load(run: Path) -> Loaded:
     """The method of a run on the CPU, trained and as it began.
 
-    Raises UserError: no run there, or none of its checkpoints is whole.
+    Raises UserError: no run there, one whose method is no sum of terms, or none of its checkpoints is whole.
     """
     recipe = config_file.of_run(run)
-    trained = _trained(run, recipe)
+    trained = _at_newest(run, build.terms(recipe))
     torch.manual_seed(_seed(_newest(run)))
-    initial = build.method(recipe)
+    initial = build.terms(recipe)
     if (run / INITIAL).exists():
         weights.initialise(initial, run / INITIAL)
     return Loaded(recipe, trained, initial)
 
 
-def _trained(run: Path, recipe: Recipe) -> Method:
-    method = build.method(recipe)
+def _at_newest(run: Path, method: Trained) -> Trained:
+    """The method with the weights and the state of the run's newest checkpoint."""
     method.load_state_dict(safetensors.torch.load_file(_newest(run) / "module.safetensors"))
     return method
 

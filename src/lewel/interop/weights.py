@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lewel.engine import files
 from lewel.errors import UserError, reason
@@ -22,14 +22,11 @@ from lewel.interop import account, sources
 from lewel.interop.account import Account
 from lewel.interop.sources import ENCODER_FILE, Source, read_metadata
 from lewel.model.encoder import MAP_NEEDED, Encoder, Headless, has_map, own_size
-from lewel.model.method import Method
 from lewel.version import __version__
 
 __all__ = ["ENCODER_FILE", "Account", "Loaded", "initialise", "load", "load_encoder", "read_metadata", "save_encoder"]
 
 log = logging.getLogger(__name__)
-
-_IN_A_METHOD = ("online.encoder.backbone.", "target.branch.encoder.backbone.")
 
 
 class Loaded(NamedTuple):
@@ -117,18 +114,18 @@ def load(source: str | Path) -> Loaded:
     return Loaded(encoder, _account(source, found, state, missing), found.metadata)
 
 
-def initialise(method: Method, source: str | Path) -> Account:
-    """Start the online and the target encoder of an untrained method from given weights: `--init`.
+def initialise(method: nn.Module, source: str | Path) -> Account:
+    """Start every encoder of an untrained method, online and target, from given weights: `--init`.
 
     source: as for `load_encoder`, or "random", which changes nothing. The heads stay as they are.
     Raises UserError, and changes nothing, when the weights are of another encoder.
     """
-    if not isinstance(method, Method):
-        raise UserError(f"initialise takes a Method, as lewel.build.method makes one, not {_kind(method)}")
+    encoder = getattr(method, "encoder", None)
+    if not isinstance(method, nn.Module) or not isinstance(encoder, Encoder):
+        raise UserError(f"initialise takes a method, as lewel.build.method makes one, not {_kind(method)}")
     if str(source) == "random":
         return Account("random", 0)
-    found, encoder = sources.open_source(source), method.online.encoder
-    assert isinstance(encoder, Encoder)
+    found = sources.open_source(source)
     given, here = (f"{untagged(each.name)} with the {each.stem} stem" for each in (found.encoder, encoder))
     if given != here:
         flags = f"--encoder {untagged(found.encoder.name)} --stem {found.encoder.stem}"
@@ -137,8 +134,9 @@ def initialise(method: Method, source: str | Path) -> Account:
         raise UserError(f"--init {source}: untrained weights are --init random")
     state, missing = _fitted(found, encoder, source)
     whole = method.state_dict()
-    for prefix in _IN_A_METHOD:
-        whole.update({prefix + name: tensor for name, tensor in state.items()})
+    for path, part in method.named_modules(remove_duplicate=False):
+        if isinstance(part, Encoder):
+            whole.update({f"{path}.backbone.{name}": tensor for name, tensor in state.items()})
     method.load_state_dict(whole)
     return _account(source, found, state, missing)
 

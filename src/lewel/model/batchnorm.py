@@ -26,12 +26,12 @@ from lewel.errors import UserError
 class _OwnBatchNorm(_BatchNorm):
     """Takes over the parameters, buffers and activation (timm's BatchNormAct2d) of the module that it replaces."""
 
-    weight: nn.Parameter
+    weight: nn.Parameter  # either is None in a norm without it
     bias: nn.Parameter
 
     def __init__(self, original: _BatchNorm):
-        super().__init__(original.num_features, original.eps, original.momentum)
-        assert original.affine and original.track_running_stats and original.momentum is not None
+        super().__init__(original.num_features, original.eps, original.momentum, affine=original.affine)
+        assert original.track_running_stats and original.momentum is not None
         self.weight, self.bias = original.weight, original.bias
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             setattr(self, name, getattr(original, name))
@@ -110,10 +110,11 @@ class _SyncNorm(torch.autograd.Function):
         var = variances.mean(dim=0) + (means - mean).square().mean(dim=0)
         invstd = (var + eps).rsqrt()
         shape = [1, -1] + [1] * (x.ndim - 2)
-        y = (wide - mean.view(shape)) * (invstd * weight).view(shape) + bias.view(shape)
+        y = (wide - mean.view(shape)) * _times(invstd, weight).view(shape)
+        y = y if bias is None else y + bias.view(shape)
         count = x.numel() // x.shape[1] * parallel.world()
         ctx.save_for_backward(x, weight, mean, invstd)
-        ctx.count = count
+        ctx.count, ctx.bias_type = count, None if bias is None else bias.dtype
         ctx.mark_non_differentiable(mean, var)
         return y.to(x.dtype), mean, var, count
 
@@ -128,8 +129,14 @@ class _SyncNorm(torch.autograd.Function):
         dbias, dweight = sums[0].clone(), sums[1].clone()
         mean_dy, mean_dy_xhat = parallel.all_reduce_(sums).div_(ctx.count).unbind()
         dx = wide_dy - mean_dy.view(shape) - xhat * mean_dy_xhat.view(shape)
-        dx = dx * (weight * invstd).view(shape)
-        return dx.to(x.dtype), dweight.to(weight.dtype), dbias.to(weight.dtype), None
+        dx = dx * _times(invstd, weight).view(shape)
+        dweight = None if weight is None else dweight.to(weight.dtype)
+        dbias = None if ctx.bias_type is None else dbias.to(ctx.bias_type)
+        return dx.to(x.dtype), dweight, dbias, None
+
+
+def _times(invstd: Tensor, weight: Tensor | None) -> Tensor:
+    return invstd if weight is None else invstd * weight
 
 
 def convert(module: nn.Module, groups: int | None) -> nn.Module:

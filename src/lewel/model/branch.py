@@ -20,7 +20,8 @@ class Path(NamedTuple):
     name: str
     projector: str  # the term whose projector is used, most often its own
     groups: int
-    heat: str | None  # coupled: the term whose projector makes the heat-maps
+    heat: str | None  # the term whose projector's output at each position goes to the maps, too
+    fixed: bool  # whether the maps are the same for every image
 
 
 class Branch(nn.Module):
@@ -33,7 +34,7 @@ class Branch(nn.Module):
     def __init__(self, encoder: Encoder, maps: nn.ModuleDict, projectors: nn.ModuleDict, paths: tuple[Path, ...]):
         super().__init__()
         self.encoder, self.maps, self.projectors, self.paths = encoder, maps, projectors, paths
-        self.sources = {path.heat for path in paths}
+        self.sources = {path.heat for path in paths if path.heat}
         self._compiled: Callable[[Tensor], Tensor] | None = None
 
     def compile_encoder(self) -> None:
@@ -51,9 +52,10 @@ class Branch(nn.Module):
     def embed(self, features: Features) -> Embeddings:
         embeddings: dict[str, Tensor] = {}
         maps: dict[str, Tensor] = {}
-        heat: dict[str | None, Tensor] = {}
+        heat: dict[str, Tensor] = {}
         for path in self.paths:
-            maps[path.name] = self.maps[path.name](features, heat.get(path.heat))
+            inputs = (features,) if path.heat is None else (features, heat[path.heat])
+            maps[path.name] = self.maps[path.name](*inputs)
             pooled = aggregate(features.tokens, maps[path.name], path.groups)
             project = self.projectors[path.projector]
             if path.name in self.sources:

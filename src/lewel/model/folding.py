@@ -102,10 +102,12 @@ class Folded:
             norm = self.network.get_submodule(norm_name)
             assert isinstance(layer, _Linear) and isinstance(twin, _Linear) and isinstance(norm, _BatchNorm)
             assert norm.running_var is not None and norm.running_mean is not None and twin.bias is not None
-            scale = at_least_fp32(norm.weight) * (at_least_fp32(norm.running_var) + norm.eps).rsqrt()
+            scale = (at_least_fp32(norm.running_var) + norm.eps).rsqrt()
+            scale = scale if norm.weight is None else at_least_fp32(norm.weight) * scale
             weight = at_least_fp32(layer.weight)
             twin.weight.copy_(weight * scale.view(-1, *[1] * (weight.ndim - 1)))
             bias = 0 if layer.bias is None else at_least_fp32(layer.bias)
-            twin.bias.copy_(norm.bias + (bias - norm.running_mean) * scale)
+            folded = (bias - norm.running_mean) * scale
+            twin.bias.copy_(folded if norm.bias is None else norm.bias + folded)
         if self._others:
             torch._foreach_copy_([twin for twin, _ in self._others], [source for _, source in self._others])

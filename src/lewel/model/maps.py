@@ -49,7 +49,7 @@ def aggregate(tokens: Float[Tensor, "b p c"], maps: Float[Tensor, "b m p"], grou
 class Uniform(nn.Module):
     """1/p everywhere: global average pooling."""
 
-    def forward(self, features: Features, heat: Tensor | None = None) -> Float[Tensor, "b 1 p"]:
+    def forward(self, features: Features) -> Float[Tensor, "b 1 p"]:
         b, p, _ = features.tokens.shape
         return at_least_fp32(features.tokens).new_full((1, 1, 1), 1 / p).expand(b, 1, p)
 
@@ -57,7 +57,7 @@ class Uniform(nn.Module):
 class Pixel(nn.Module):
     """One-hot maps: the aligned embeddings are the positions themselves."""
 
-    def forward(self, features: Features, heat: Tensor | None = None) -> Float[Tensor, "b p p"]:
+    def forward(self, features: Features) -> Float[Tensor, "b p p"]:
         b, p, _ = features.tokens.shape
         eye = torch.eye(p, device=features.tokens.device, dtype=at_least_fp32(features.tokens[:0]).dtype)
         return eye.expand(b, p, p)
@@ -70,7 +70,7 @@ class Grid(nn.Module):
         super().__init__()
         self.size = size
 
-    def forward(self, features: Features, heat: Tensor | None = None) -> Float[Tensor, "b m p"]:
+    def forward(self, features: Features) -> Float[Tensor, "b m p"]:
         height, width = features.size
         self.check(height, width)
         device = features.tokens.device
@@ -96,7 +96,7 @@ class Random(nn.Module):
         super().__init__()
         self.count, self.temperature = count, temperature
 
-    def forward(self, features: Features, heat: Tensor | None = None) -> Float[Tensor, "b d p"]:
+    def forward(self, features: Features) -> Float[Tensor, "b d p"]:
         b, p, _ = features.tokens.shape
         noise = torch.randn(b, p, self.count, device=features.tokens.device)
         return alignment_maps(noise.to(at_least_fp32(features.tokens[:0]).dtype), self.temperature)
@@ -109,7 +109,7 @@ class Learned(nn.Module):
         super().__init__()
         self.head, self.temperature = head, temperature
 
-    def forward(self, features: Features, heat: Tensor | None = None) -> Float[Tensor, "b d p"]:
+    def forward(self, features: Features) -> Float[Tensor, "b d p"]:
         return alignment_maps(self.head(features.tokens), self.temperature)
 
 
@@ -120,6 +120,5 @@ class Coupled(nn.Module):
         super().__init__()
         self.temperature = temperature
 
-    def forward(self, features: Features, heat: Float[Tensor, "b p d"] | None = None) -> Float[Tensor, "b d p"]:
-        assert heat is not None, "the source term comes before the coupled one"
+    def forward(self, features: Features, heat: Float[Tensor, "b p d"]) -> Float[Tensor, "b d p"]:
         return alignment_maps(heat, self.temperature)

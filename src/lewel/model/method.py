@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lewel.model import objective as objectives
+from lewel.config import Direction
+from lewel.errors import UserError
 from lewel.model.branch import Branch
-from lewel.model.target import MomentumTarget, momentum_at
-from lewel.shapes import View
+from lewel.model.encoder import Encoder
+from lewel.model.target import Other, split
+from lewel.shapes import Compared, Embeddings, View
+
+
+@runtime_checkable
+class Advances(Protocol):
+    """An objective whose state moves on after each accepted step, once a micro-batch: one `Compared` a direction."""
+
+    def after_step(self, *compared: Compared) -> None: ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """An objective that does something before the passes of a step, such as making its prototypes unit vectors."""
+
+    def before_step(self, step: int, total_steps: int) -> None: ...
+
+
+@runtime_checkable
+class TakesIndices(Protocol):
+    """An objective that is called with the images' numbers."""
+
+    takes_indices: bool
 
 
 class Method(nn.Module):
@@ -22,13 +46,12 @@ class Method(nn.Module):
         before_step(step, total_steps)   MoCo's moving average, before the keys are made
         after_step(out, ...)             BYOL's moving average; the queue takes the keys (one `out` a micro-batch)
     and skips `after_step` when it rejects the step. `out` holds, detached:
-        "loss/TERM" ()   "embeddings" {TERM: (b, n, d)}   "maps" {TERM: (b, m, h, w)}   "pooled" (b, c)
-        "keys" {TERM: (b, n, d)}
-    of view 1 (keys: of view 2, the target's).
+        "loss/TERM" ()   "compared" {TERM: a `Compared` a direction}
+        of the first view that predicts: "embeddings" {TERM: (b, n, d)}   "maps" {TERM: (b, m, h, w)}   "pooled" (b, c)
 
-    L of both directions has two parts, which share no activations: `method(view1, view2, part=0)` and `part=1`. Their
-    sum, and that of their gradients, is the whole; one at a time they need half of the memory. `parts` says how many
-    there are, `joined` makes one `out` of theirs.
+    Directions that share no view have losses that share no activations: `method(view1, view2, part=0)` and `part=1`.
+    Their sum, and that of their gradients, is the whole; one at a time they need half of the memory. `parts` says how
+    many there are, `joined` makes one `out` of theirs.
     """
 
     pending: Tensor
@@ -39,12 +62,17 @@ class Method(nn.Module):
         predictors: nn.ModuleDict,
         objectives: nn.ModuleDict,
         weights: dict[str, float],
-        target: MomentumTarget,
-        both_directions: bool,
+        target: Other,
+        directions: Sequence[Direction],
+        pairings: nn.ModuleDict,
+        batched: bool = False,
     ):
         super().__init__()
+        self.pairings, self.batched = pairings, batched
+        self.takes_indices = any(isinstance(each, TakesIndices) for each in objectives.values())
+        target.gives_features = len(pairings) > 0
         self.online, self.predictors, self.objectives, self.target = online, predictors, objectives, target
-        self.weights, self.both_directions = weights, both_directions
+        self.weights, self.directions = weights, tuple(directions)
         self.step, self.total_steps = 0, 1
         # whether MoCo's average of the coming step is still to do: not after a rejected step, whose weights it has seen
         self.register_buffer("pending", torch.ones((), dtype=torch.bool))
@@ -54,48 +82,80 @@ class Method(nn.Module):
         )
         self.register_load_state_dict_post_hook(lambda module, _: module._read_pending())
 
-    def forward(self, *views: View | Tensor, part: int | None = None) -> tuple[Tensor, dict[str, Any]]:
+    def forward(
+        self, *views: View | Tensor, part: int | None = None, indices: Int[Tensor, " b"] | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
         if self.training and torch.is_grad_enabled():
             self._expect_after_step()
         pixels = [view.pixels if isinstance(view, View) else view for view in views]
-        directions = [(i, j) for i in range(len(pixels)) for j in range(len(pixels)) if i != j]
-        if not self.both_directions:
-            directions = directions[:1]
-        if part is not None:
-            directions = [directions[part]]
-        seen = sorted({j for _, j in directions})
-        online = {i: self.online(pixels[i]) for i in sorted({i for i, _ in directions})}
-        target = dict(zip(seen, self.target([pixels[j] for j in seen], self.step), strict=True))
+        directions = self.directions if part is None else self.directions[part : part + 1]
+        online, target = self._embeddings(pixels, directions)
 
         losses = {name: pixels[0].new_zeros((), dtype=torch.float32) for name in self.weights}
-        for i, j in directions:
+        compared: dict[str, tuple[Compared, ...]] = dict.fromkeys(losses, ())
+        for direction in directions:
             for name in losses:
-                rows = online[i].embeddings[name]
+                rows, other = online[direction.view].embeddings[name], target[direction.other].embeddings[name]
                 predicted = self.predictors[name](rows) if name in self.predictors else rows
-                losses[name] = losses[name] + self.objectives[name](predicted, target[j].embeddings[name])
+                paired = self._paired(name, online[direction.view], target[direction.other])
+                more = {"indices": indices} if isinstance(self.objectives[name], TakesIndices) else {}
+                losses[name] = losses[name] + direction.weight * self.objectives[name](predicted, paired, **more)
+                compared[name] += (Compared(predicted.detach(), other.detach(), indices),)
         total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
-        first = online[directions[0][0]]
+        first = online[directions[0].view]
         height, width = first.features.size
         return total, {
             **{f"loss/{name}": loss.detach() for name, loss in losses.items()},
+            "compared": compared,
             "embeddings": {name: rows.detach() for name, rows in first.embeddings.items()},
             "maps": {
                 name: m.detach().unflatten(2, (height, width)) for name, m in first.maps.items() if m.shape[1] > 1
             },
             "pooled": first.features.tokens.detach().mean(dim=1),
-            "keys": {name: rows for name, rows in target[directions[0][1]].embeddings.items()},
         }
+
+    def _embeddings(
+        self, pixels: Sequence[Tensor], directions: Sequence[Direction]
+    ) -> tuple[dict[int, Embeddings], dict[int, Embeddings]]:
+        """Those of the online network and of the target, by view."""
+        predicting, predicted = ({d.view for d in directions}, {d.other for d in directions})
+        mine = predicting | predicted if self.target.reads_online else predicting
+        if self.batched:
+            together = split(self.online(torch.cat([pixels[i] for i in sorted(mine)])), len(mine))
+            online = dict(zip(sorted(mine), together, strict=True))
+        else:
+            online = {i: self.online(pixels[i]) for i in sorted(mine)}
+        return online, self.target.embeddings({j: pixels[j] for j in sorted(predicted)}, online, self.step)
+
+    def _paired(self, name: str, mine: Embeddings, other: Embeddings) -> Float[Tensor, "b n d"]:
+        """The rows of the other view that a term's rows are compared with."""
+        rows = other.embeddings[name]
+        if name not in self.pairings:
+            return rows
+        weights = self.pairings[name](mine, other)
+        if weights.shape[1:] != (mine.embeddings[name].shape[1], rows.shape[1]):
+            raise UserError(f"term {name}: its pairing is of {tuple(weights.shape[1:])} rows; it needs other maps")
+        return weights.to(rows.dtype) @ rows
 
     def parts(self, *views: View | Tensor) -> int:
         """Of the loss of these views, that can be computed one after the other without doing anything twice."""
-        return 2 if self.both_directions and len(views) == 2 else 1
+        sides = [[d.view for d in self.directions], [d.other for d in self.directions]]
+        apart = all(len(set(side)) == len(side) for side in sides) and not (self.target.reads_online or self.batched)
+        return len(self.directions) if apart else 1
 
     @staticmethod
     def joined(outs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The `out` of the whole: the first part's, with the sums of the losses."""
+        """The `out` of the whole: the first part's, with the sums of the losses and what all parts have compared."""
         losses = [name for name in outs[0] if name.startswith("loss/")]
-        return outs[0] | {name: torch.stack([out[name] for out in outs]).sum() for name in losses}
+        compared = {name: sum((out["compared"][name] for out in outs), ()) for name in outs[0]["compared"]}
+        whole = {name: torch.stack([out[name] for out in outs]).sum() for name in losses}
+        return outs[0] | whole | {"compared": compared}
+
+    @property
+    def encoder(self) -> Encoder:
+        """The network that is wanted."""
+        return self.online.encoder
 
     def compile_encoders(self) -> None:
         """By torch.compile, online and target; the rest is small, or different in every method."""
@@ -105,33 +165,26 @@ class Method(nn.Module):
     def before_step(self, step: int, total_steps: int) -> None:
         """Move MoCo's target. Called again without `after_step` between (a rejected step), it does so only once."""
         self.step, self.total_steps = step, total_steps
-        if self.target.config.update == "before" and self._pending:
-            self.target.update(self.online, self._momentum())
+        for objective in self.objectives.values():
+            if isinstance(objective, Prepares):
+                objective.before_step(step, total_steps)
+        if self._pending:
+            self.target.before_step(self.online, step, total_steps)
         self._set_pending(False)
 
     def after_step(self, *outs: dict[str, Any]) -> None:
-        """Move BYOL's target, then give the queues the keys of every micro-batch."""
-        if self.target.config.update == "after":
-            self.target.update(self.online, self._momentum())
+        """Move BYOL's target, then let the objectives take what was compared in every micro-batch."""
+        self.target.after_step(self.online, self.step, self.total_steps)
         for out in outs:
             for name, objective in self.objectives.items():
-                if isinstance(objective, objectives.QueueInfoNCE):
-                    objective.enqueue(out["keys"][name])
+                if isinstance(objective, Advances):
+                    objective.after_step(*out["compared"][name])
         self._set_pending(True)
         self._seen = None
 
-    @torch.no_grad()
     def diagnostics(self) -> dict[str, float]:
-        """target_distance: |xi - theta| / |theta| over all parameters of the branch."""
-        theta: list[Tensor] = list(self.online.parameters())
-        xi: list[Tensor] = list(self.target.branch.parameters())
-        apart = torch._foreach_norm(torch._foreach_sub(xi, theta))
-        size = torch._foreach_norm(theta)
-        return {"target_distance": float(torch.stack(apart).norm() / torch.stack(size).norm())}
-
-    def _momentum(self) -> float:
-        target = self.target.config
-        return momentum_at(self.step, self.total_steps, target.momentum, target.schedule)
+        """The target's."""
+        return self.target.diagnostics(self.online)
 
     def _expect_after_step(self) -> None:
         """Warn where the optimizer has moved the weights, and `after_step` has not moved the target since."""

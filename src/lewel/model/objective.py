@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch.nn import functional
 
 from lewel import parallel
 from lewel.model.maps import at_least_fp32
+from lewel.shapes import Compared
 
 
 def _at_once(x: Tensor) -> int:
@@ -33,16 +36,16 @@ class Cosine(nn.Module):
 class QueueInfoNCE(nn.Module):
     """InfoNCE of row i against its own key and the `size` latest keys of other images: MoCo, eq. 4.
 
-    The queue starts as random unit vectors. `enqueue` takes the keys of the step from every process in the order of the
-    ranks, so that the queues stay equal; the loss itself changes nothing.
+    The queue starts as random unit vectors. After a step it takes the keys of the first direction from every process in
+    the order of the ranks, so that the queues stay equal; the loss itself changes nothing.
     """
 
     queue: Float[Tensor, "d size"]
     queue_ptr: Tensor
 
-    def __init__(self, dim: int, size: int, temperature: float):
+    def __init__(self, dim: int, size: int, temperature: float, takes: Literal["rows", "mean"] = "rows"):
         super().__init__()
-        self.temperature = temperature
+        self.temperature, self.takes = temperature, takes
         self.register_buffer("queue", functional.normalize(torch.randn(dim, size), dim=0))
         self.register_buffer("queue_ptr", torch.zeros((), dtype=torch.long))
 
@@ -50,6 +53,10 @@ class QueueInfoNCE(nn.Module):
         with torch.autocast(a.device.type, enabled=False):
             rows, keys = unit(a).flatten(0, 1) / self.temperature, unit(b).flatten(0, 1)
             return _Queue.apply(rows, keys, self.queue.to(rows.dtype))  # pyright: ignore[reportReturnType]  # untyped
+
+    def after_step(self, *compared: Compared) -> None:
+        keys = compared[0].target
+        self.enqueue(keys if self.takes == "rows" else keys.mean(dim=1, keepdim=True))
 
     @torch.no_grad()
     def enqueue(self, keys: Float[Tensor, "b n d"]) -> None:

@@ -1,15 +1,16 @@
-"""xi: the momentum network, and when and how it follows the online one."""
+"""Y': what is predicted. xi, the momentum network, and when and how it follows the online one."""
 
 from __future__ import annotations
 
 import copy
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lewel import config, parallel
+from lewel import parallel
 from lewel.model import batchnorm
 from lewel.model.branch import Branch
 from lewel.model.folding import Folded, pairs
@@ -23,7 +24,65 @@ def momentum_at(step: int, total_steps: int, base: float, schedule: str) -> floa
     return 1 - (1 - base) * (math.cos(math.pi * step / total_steps) + 1) / 2
 
 
-class MomentumTarget(nn.Module):
+class Other(nn.Module):
+    """A target: the embeddings that are predicted, and what moves them.
+
+    reads_online: they come from the online embeddings of the same views, and no other network is run.
+    folds: an inference copy of a branch is kept beside it.
+    gives_features: the feature maps are wanted, too, image by image as the embeddings are.
+    """
+
+    reads_online = False
+    folds = False
+    gives_features = False
+
+    def embeddings(
+        self, views: dict[int, Float[Tensor, "b 3 height width"]], online: dict[int, Embeddings], step: int
+    ) -> dict[int, Embeddings]:
+        """Of each view, by its number.
+
+        online: those of the online network, of the views that predict; of these too, where `reads_online`.
+        step: of the optimizer, as a seed.
+        """
+        raise NotImplementedError
+
+    def compile_encoder(self) -> None:
+        """By torch.compile, where it has one of its own."""
+
+    def before_step(self, online: Branch, step: int, total_steps: int) -> None:
+        """Move before the passes of a step; not again where a rejected step is repeated."""
+
+    def after_step(self, online: Branch, step: int, total_steps: int) -> None:
+        """Move after the optimizer's step."""
+
+    def diagnostics(self, online: Branch) -> dict[str, float]:
+        """Numbers for the record."""
+        return {}
+
+
+class OnlineTarget(Other):
+    """The online network itself: the embeddings of the other view, with gradient or without."""
+
+    reads_online = True
+
+    def __init__(self, detach: bool):
+        super().__init__()
+        self.detach = detach
+
+    def embeddings(
+        self, views: dict[int, Float[Tensor, "b 3 height width"]], online: dict[int, Embeddings], step: int
+    ) -> dict[int, Embeddings]:
+        if not self.detach:
+            return {view: online[view] for view in views}
+        return {
+            view: online[view]._replace(
+                embeddings={name: rows.detach() for name, rows in online[view].embeddings.items()}
+            )
+            for view in views
+        }
+
+
+class MomentumTarget(Other):
     """A copy of the online branch, without gradient, moved by xi <- m xi + (1 - m) theta.
 
     EMAN (`batchnorm="running"`): eval mode always; the BN running statistics are averaged with the weights. The passes
@@ -31,9 +90,19 @@ class MomentumTarget(nn.Module):
     `batchnorm="batch"`: train mode, statistics of the batch, one pass a view; the average covers the parameters only.
     """
 
-    def __init__(self, online: Branch, target: config.Target):
+    def __init__(
+        self,
+        online: Branch,
+        momentum: float,
+        schedule: Literal["constant", "cosine"] = "constant",
+        update: Literal["before", "after"] = "after",
+        batchnorm: Literal["running", "batch"] = "running",
+        shuffle: bool = False,
+    ):
         super().__init__()
-        self.config = target
+        self.momentum, self.schedule, self.moves = momentum, schedule, update
+        self.batchnorm, self.shuffle = batchnorm, shuffle
+        self.folds = batchnorm == "running"
         self.branch = copy.deepcopy(online).requires_grad_(False)
         self._folded: dict[tuple[torch.device, torch.dtype | None], Folded] = {}  # derived, never saved
         self._stale, self._compiled = True, False
@@ -41,22 +110,27 @@ class MomentumTarget(nn.Module):
 
     def train(self, mode: bool = True) -> MomentumTarget:
         super().train(mode)
-        if self.config.batchnorm == "running":
+        if self.batchnorm == "running":
             self.branch.eval()
         return self
 
     def compile_encoder(self) -> None:
         """That of the branch that makes the passes: see `Branch.compile_encoder`."""
         self._compiled, self._folded = True, {}
-        if self.config.batchnorm == "batch":
+        if self.batchnorm == "batch":
             self.branch.compile_encoder()
+
+    def embeddings(
+        self, views: dict[int, Float[Tensor, "b 3 height width"]], online: dict[int, Embeddings], step: int
+    ) -> dict[int, Embeddings]:
+        return dict(zip(views, self(list(views.values()), step), strict=True))
 
     @torch.no_grad()
     def forward(self, views: list[Float[Tensor, "b 3 height width"]], step: int) -> list[Embeddings]:
         """One `Embeddings` a view. `step` seeds the permutation of ShuffleBN."""
-        if self.config.batchnorm == "running":
-            return _split(self.inference_branch(views[0])(torch.cat(views)), len(views))
-        if self.config.shuffle:
+        if self.batchnorm == "running":
+            return split(self.inference_branch(views[0])(torch.cat(views)), len(views))
+        if self.shuffle:
             return [self._shuffled(view, step) for view in views]
         return [self.branch(view) for view in views]
 
@@ -90,7 +164,31 @@ class MomentumTarget(nn.Module):
         result = self.branch(everyone[order[mine]])
         back = order.argsort()[mine]
         restored = {name: parallel.all_gather(rows.contiguous())[back] for name, rows in result.embeddings.items()}
-        return result._replace(embeddings=restored)
+        features = result.features
+        if self.gives_features:
+            features = features._replace(tokens=parallel.all_gather(features.tokens.contiguous())[back])
+        return result._replace(embeddings=restored, features=features)
+
+    def before_step(self, online: Branch, step: int, total_steps: int) -> None:
+        if self.moves == "before":
+            self.update(online, self.momentum_at(step, total_steps))
+
+    def after_step(self, online: Branch, step: int, total_steps: int) -> None:
+        if self.moves == "after":
+            self.update(online, self.momentum_at(step, total_steps))
+
+    def momentum_at(self, step: int, total_steps: int) -> float:
+        """m at this step."""
+        return momentum_at(step, total_steps, self.momentum, self.schedule)
+
+    @torch.no_grad()
+    def diagnostics(self, online: Branch) -> dict[str, float]:
+        """target_distance: |xi - theta| / |theta| over all parameters of the branch."""
+        theta: list[Tensor] = list(online.parameters())
+        xi: list[Tensor] = list(self.branch.parameters())
+        apart = torch._foreach_norm(torch._foreach_sub(xi, theta))
+        size = torch._foreach_norm(theta)
+        return {"target_distance": float(torch.stack(apart).norm() / torch.stack(size).norm())}
 
     @torch.no_grad()
     def update(self, online: Branch, momentum: float) -> None:
@@ -98,7 +196,7 @@ class MomentumTarget(nn.Module):
         xi: list[Tensor] = list(self.branch.parameters())
         theta: list[Tensor] = list(online.parameters())
         torch._foreach_lerp_(xi, theta, 1 - momentum)
-        if self.config.batchnorm == "running":
+        if self.batchnorm == "running":
             self._average_statistics(online, 1 - momentum)
         self._stale = True
 
@@ -118,7 +216,7 @@ class MomentumTarget(nn.Module):
         return self
 
 
-def _split(together: Embeddings, parts: int) -> list[Embeddings]:
+def split(together: Embeddings, parts: int) -> list[Embeddings]:
     """Undo the concatenation of the views."""
     b = len(together.features.tokens) // parts
     return [

@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from lewel.config import Data, Encoder, Head, Maps, Method, Objective, Optimizer, Recipe, Term, View
+from lewel.config import BuildsMethod, Data, Encoder, Optimizer, Recipe, View
 from lewel.errors import UserError
 from lewel.plan import terms as read
 from lewel.recipes import methods
+from lewel.terms import Head, Maps, Method, Target, Term, Uniform
 
-T = TypeVar("T", Recipe, Method, Encoder, Head, Maps, Objective, Optimizer, Data, View)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,6 @@ _LIMITS: dict[str, _Limit] = {
     "jitter": (lambda v: 0 <= v <= 2.5, "0 to 2.5 (brightness, contrast and saturation reach 1 there)"),
 }
 
-_NEEDS: dict[str, Callable[[Method], bool]] = {
-    "queue": read.has_queue,
-    "temperature": read.has_temperature,
-    "groups": read.has_aligned,
-    "aligned_dim": read.has_aligned_head,
-    "beta": read.has_balance,
-}
-
 
 def flag(name: str) -> str:
     """batch_size -> --batch-size."""
@@ -91,7 +84,7 @@ def check(overrides: Overrides, recipe: Recipe) -> None:
         allowed, text = _LIMITS.get(name, (lambda _: True, ""))
         if not allowed(value):
             raise UserError(f"{flag(name)} {value}: must be {text}")
-        if name in _NEEDS and not _NEEDS[name](recipe.method):
+        if name in read.OF_A_METHOD and not read.has_number(recipe.method, name):
             raise UserError(f"{flag(name)} has no effect on {recipe.name}: only {_who_has(name)} have it")
 
 
@@ -103,27 +96,47 @@ def apply(overrides: Overrides, recipe: Recipe) -> tuple[Recipe, list[str]]:
     """
     check(overrides, recipe)
     optimizer, notes = _optimizer(overrides, recipe.optimizer)
-    target = recipe.method.target
-    k = optimizer.batch_size / recipe.optimizer.batch_size
-    if overrides.momentum is not None:
-        target = replace(target, momentum=overrides.momentum)
-    elif k != 1:
-        target = replace(target, momentum=target.momentum**k)
-        notes.append(
-            f"batch x {k:g}: target momentum {recipe.method.target.momentum:g} -> {target.momentum:.6g} (--momentum)"
-        )
-    method, dim_notes = _heads(overrides, replace(recipe.method, target=target))
+    if isinstance(recipe.method, Method):
+        method, method_notes = _terms(overrides, recipe.method, optimizer.batch_size / recipe.optimizer.batch_size)
+    else:
+        method, method_notes = _own(overrides, recipe.method), []
+    changed = replace(recipe, method=method, optimizer=optimizer, data=_data(overrides, recipe.data))
+    if overrides.queue is not None:
+        changed = replace(changed, queue_share=None)
+    changed, warmup_notes = _epochs(overrides, changed)
+    return changed, notes + method_notes + warmup_notes
+
+
+def _own(overrides: Overrides, method: BuildsMethod) -> BuildsMethod:
+    """A method that is no sum of terms: each number is its field of that name."""
+    names = [name for name in read.OF_A_METHOD if name not in ("encoder", "stem") and read.has(method, name)]
+    encoder = _changed(method.encoder, name=overrides.encoder, stem=overrides.stem)
+    changed = {} if encoder == method.encoder else {"encoder": encoder}
+    return _changed(method, **changed, **{name: getattr(overrides, name) for name in names})
+
+
+def _terms(overrides: Overrides, method: Method, k: float) -> tuple[Method, list[str]]:
+    """k: by how much the batch has grown."""
+    target, notes = _target(overrides, method.target, k)
+    method, dim_notes = _heads(overrides, replace(method, target=target))
     method = replace(
         method,
         encoder=_changed(method.encoder, name=overrides.encoder, stem=overrides.stem),
         terms=tuple(_objective(overrides, term) for term in method.terms),
     )
-    method = _changed(_balance(overrides, method), bn_groups=overrides.bn_groups)
-    changed = replace(recipe, method=method, optimizer=optimizer, data=_data(overrides, recipe.data))
-    if overrides.queue is not None:
-        changed = replace(changed, queue_share=None)
-    changed, warmup_notes = _epochs(overrides, changed)
-    return changed, notes + dim_notes + warmup_notes
+    return _changed(_balance(overrides, method), bn_groups=overrides.bn_groups), notes + dim_notes
+
+
+def _target(overrides: Overrides, target: Target, k: float) -> tuple[Target, list[str]]:
+    if not read.has(target, "momentum"):
+        return target, []
+    momentum: float = read.number(target, "momentum")
+    if overrides.momentum is not None:
+        return _changed(target, momentum=overrides.momentum), []
+    if k == 1:
+        return target, []
+    note = f"batch x {k:g}: target momentum {momentum:g} -> {momentum**k:.6g} (--momentum)"
+    return _changed(target, momentum=momentum**k), [note]
 
 
 def _epochs(overrides: Overrides, recipe: Recipe) -> tuple[Recipe, list[str]]:
@@ -160,7 +173,8 @@ def _heads(overrides: Overrides, method: Method) -> tuple[Method, list[str]]:
     follows = [t for t in method.terms if isinstance(t.projector, Head) and _follows(t, method)]
     if dim is not None and aligned_dim is None and follows:
         aligned_dim = dim
-        notes.append(f"--dim {dim}: aligned embeddings {read.out_dim(follows[0], method)} -> {dim} too (--aligned-dim)")
+        was = read.projector(follows[0], method).out
+        notes.append(f"--dim {dim}: aligned embeddings {was} -> {dim} too (--aligned-dim)")
     new = []
     for term in method.terms:
         out = aligned_dim if read.is_aligned(term) else dim
@@ -177,26 +191,36 @@ def _heads(overrides: Overrides, method: Method) -> tuple[Method, list[str]]:
 
 
 def _follows(term: Term, method: Method) -> bool:
-    return read.is_aligned(term) and read.out_dim(term, method) == read.map_count(term, method)
+    dims = method.dims
+    return read.is_aligned(term) and dims[term.name] == term.maps.count(None, dims)
 
 
 def _head(head: Head | None, hidden: int | None, out: int | None) -> Head | None:
-    return None if head is None else _changed(head, hidden=hidden, out=out)
+    if head is None:
+        return None
+    if hidden is None or not read.has(head, "hidden"):
+        return _changed(head, out=out)
+    widths = read.number(head, "hidden")
+    return _changed(head, out=out, hidden=(hidden,) * len(widths) if isinstance(widths, tuple) else hidden)
 
 
 def _maps(overrides: Overrides, maps: Maps) -> Maps:
-    if maps.kind == "uniform":
+    """--groups; --dim and --hidden reach what makes maps without a term of its own."""
+    if isinstance(maps, Uniform):
         return maps
-    maps = replace(maps, head=_head(maps.head, overrides.hidden, overrides.dim))
-    return _changed(maps, groups=overrides.groups, count=overrides.dim if maps.kind == "random" else None)
+    numbers = {"dim": overrides.dim} if read.has(maps, "dim") else {}
+    heads = {
+        field.name: _head(part, overrides.hidden, overrides.dim)
+        for field in fields(maps)
+        if isinstance(part := read.number(maps, field.name), Head)
+    }
+    return _changed(maps, groups=overrides.groups, **numbers, **heads)
 
 
 def _objective(overrides: Overrides, term: Term) -> Term:
-    objective = term.objective
-    if objective.kind == "cosine":
-        return term
-    queue = overrides.queue if objective.kind == "queue" else None
-    return replace(term, objective=_changed(objective, temperature=overrides.temperature, queue=queue))
+    names = [name for name in ("temperature", "queue") if read.has(term.objective, name)]
+    numbers = {name: getattr(overrides, name) for name in names}
+    return replace(term, objective=_changed(term.objective, **numbers))
 
 
 def _balance(overrides: Overrides, method: Method) -> Method:
@@ -231,11 +255,12 @@ def _view(o: Overrides, view: View) -> View:
 
 def _changed(config: T, **numbers: Any) -> T:
     """The dataclass with every number that is not None."""
-    return replace(config, **{name: value for name, value in numbers.items() if value is not None})
+    given = {name: value for name, value in numbers.items() if value is not None}
+    return cast(T, replace(cast(Any, config), **given)) if given else config
 
 
 def _who_has(name: str) -> str:
     """The methods that have this number, as text."""
     encoder = Encoder()
     rows = {make.__name__: make(encoder) for make in (methods.moco_v2, methods.byol, methods.lewel_m, methods.lewel_b)}
-    return " and ".join(row for row, method in rows.items() if _NEEDS[name](method))
+    return " and ".join(row for row, method in rows.items() if read.has_number(method, name))

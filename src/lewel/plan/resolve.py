@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lewel.config import Method, Recipe
+from lewel.config import BuildsMethod, Recipe
 from lewel.errors import UserError
 from lewel.plan import terms as read
 from lewel.plan.overrides import Overrides, apply
+from lewel.terms import Method
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,6 @@ def resolve(recipe: Recipe, overrides: Overrides, images: int, world: int = 1, a
     batch that processes, micro-batches or BN groups do not divide; one image in a BN group; a queue that the batch does
     not divide, or larger than the data set; groups that do not divide the maps; a warm-up as long as the run.
     """
-    _check_terms(recipe)
     recipe, notes = apply(overrides, recipe)
     recipe, queue_notes = _follow_queue(recipe, images)
     batch = recipe.optimizer.batch_size
@@ -68,43 +68,20 @@ def resolve(recipe: Recipe, overrides: Overrides, images: int, world: int = 1, a
     )
 
 
-def _check_terms(recipe: Recipe) -> None:
-    """A recipe of a user's file may name a term that is not there."""
-    earlier: list[str] = []
-    for term in recipe.method.terms:
-        if term.name in earlier:
-            raise UserError(f"recipe {recipe.name}: two terms are named {term.name!r}")
-        refers = [term.maps.source] if term.maps.kind == "coupled" else []
-        refers += [term.projector] if isinstance(term.projector, str) else []
-        for name in refers:
-            if name not in earlier:
-                raise UserError(
-                    f"recipe {recipe.name}: term {term.name!r} names {name!r}, but the terms before it are {earlier}"
-                )
-        if term.maps.kind == "learned" and term.maps.head is None:
-            raise UserError(f"recipe {recipe.name}: term {term.name!r} has learned maps without a head to make them")
-        earlier.append(term.name)
-    if not earlier:
-        raise UserError(f"recipe {recipe.name} has no terms")
-
-
 def _follow_queue(recipe: Recipe, images: int) -> tuple[Recipe, list[str]]:
     """The queue as a share of the images, in whole batches, at least one; after this it is a number like any other."""
     share, batch = recipe.queue_share, recipe.optimizer.batch_size
     if share is None:
         return recipe, []
     recipe = replace(recipe, queue_share=None)
-    if not read.has_queue(recipe.method):
+    if not read.has_number(recipe.method, "queue"):
         return recipe, []
     queue = max(1, int(share * images) // batch) * batch
-    terms = tuple(
-        replace(term, objective=replace(term.objective, queue=queue)) if term.objective.kind == "queue" else term
-        for term in recipe.method.terms
-    )
     note = f"queue: {queue} keys, {queue / max(images, 1):.1%} of {images} images in whole batches (--queue)"
     if queue > 2 * share * images:
         note += f"; one batch is the least, and {share:.0%} is meant: a smaller --batch-size comes nearer"
-    return replace(recipe, method=replace(recipe.method, terms=terms)), [note]
+    changed, _ = apply(Overrides(queue=queue), recipe)
+    return changed, [note]
 
 
 def _check_batch(batch: int, images: int, world: int, accumulate: int) -> None:
@@ -124,10 +101,7 @@ def _check_batch(batch: int, images: int, world: int, accumulate: int) -> None:
 
 def _check_queue(recipe: Recipe, images: int) -> None:
     batch = recipe.optimizer.batch_size
-    for term in recipe.method.terms:
-        queue = term.objective.queue
-        if term.objective.kind != "queue":
-            continue
+    for queue in _queues(recipe.method):
         if queue > images:
             raise UserError(
                 f"the queue of {queue} keys is larger than the data set of {images} images, so a picture's own old "
@@ -140,10 +114,18 @@ def _check_queue(recipe: Recipe, images: int) -> None:
             )
 
 
+def _queues(method: BuildsMethod) -> list[int]:
+    """The keys of each queue."""
+    parts = [term.objective for term in read.terms(method)] or [method]
+    return [read.number(part, "queue") for part in parts if read.has(part, "queue")]
+
+
 def _check_maps(recipe: Recipe) -> None:
     """That the groups divide the channels too is checked where the encoder is built."""
+    if not isinstance(recipe.method, Method):
+        return
     for term in recipe.method.terms:
-        count, groups = read.map_count(term, recipe.method), term.maps.groups
+        count, groups = term.maps.count(None, recipe.method.dims), term.maps.groups
         if count is not None and count % groups:
             raise UserError(
                 f"{groups} groups do not divide the {count} maps of {recipe.name}: change --groups or --dim"
@@ -159,9 +141,9 @@ def _check_warmup(recipe: Recipe) -> None:
         )
 
 
-def _bn_group(method: Method, forward: int, world: int, accumulate: int) -> tuple[int, list[str]]:
+def _bn_group(method: BuildsMethod, forward: int, world: int, accumulate: int) -> tuple[int, list[str]]:
     """Images that share BN statistics in one forward of `forward` images over all processes."""
-    groups = world if method.bn_groups is None else method.bn_groups
+    groups = getattr(method, "bn_groups", None) or world
     if groups != 1 and groups % world:
         raise UserError(f"--bn-groups {groups}: must be 1 (SyncBN) or a multiple of the {world} processes")
     if forward % groups:
@@ -179,17 +161,13 @@ def _bn_group(method: Method, forward: int, world: int, accumulate: int) -> tupl
     if accumulate > 1:
         notes.append(f"{accumulate} micro-batches of {forward} images: BN statistics and in-batch negatives are theirs")
     notes.append(f"BN statistics over {size} images" + (f", {groups} groups" if groups > 1 else ""))
-    if method.target.shuffle and groups == 1:
+    if getattr(getattr(method, "target", None), "shuffle", False) and groups == 1:
         notes.append("ShuffleBN shuffles nothing with one group of BN statistics (--bn-groups)")
     return size, notes
 
 
-def _negatives(method: Method, forward: int) -> dict[str, int]:
-    found = {}
-    for term in method.terms:
-        objective, each = term.objective, read.embeddings(term, method)
-        if objective.kind == "queue":
-            found[term.name] = objective.queue
-        elif objective.kind == "in_batch" and (each is not None or objective.same_index):
-            found[term.name] = (forward - 1) * (1 if objective.same_index or each is None else each)
-    return found
+def _negatives(method: BuildsMethod, forward: int) -> dict[str, int]:
+    if not isinstance(method, Method):
+        return {}
+    found = {term.name: term.objective.negatives(forward, read.embeddings(term, method)) for term in method.terms}
+    return {name: count for name, count in found.items() if count is not None}

@@ -7,8 +7,10 @@ A recipe of one's own is a function in a file: `get("my_recipes.py:wide")`. A ru
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,19 +18,17 @@ from typing import NamedTuple
 from lewel import outside
 from lewel.config import Recipe
 from lewel.errors import UserError, nearest
-from lewel.recipes import config_file, folder, in1k, in100, small, tiny
-from lewel.recipes.folder import *  # noqa: F403
-from lewel.recipes.in1k import *  # noqa: F403
-from lewel.recipes.in100 import *  # noqa: F403
-from lewel.recipes.small import *  # noqa: F403
-from lewel.recipes.tiny import *  # noqa: F403
+from lewel.recipes import config_file
 
 OTHERS = "FILE.py:FUNCTION or a run directory"  # what stands for a recipe beside its name
 SETTINGS = ("in1k", "in100", "cifar10", "px64", "tiny", "demo", "folder")
 
+# a file of this folder with recipes lists them in its __all__
+_MODULES = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
 _RECIPES: dict[str, Callable[[], Recipe]] = {
-    name: getattr(module, name) for module in (in1k, in100, small, tiny, folder) for name in module.__all__
+    name: getattr(module, name) for module in _MODULES for name in getattr(module, "__all__", ())
 }
+globals().update(_RECIPES)
 
 
 class Row(NamedTuple):

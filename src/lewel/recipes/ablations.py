@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lewel.config import Head, Maps, Method, Term
+from lewel.terms import Coupled, Head, Learned, Method, Random, Term
 
 
 def aligned_only(method: Method) -> Method:
@@ -26,7 +26,7 @@ def separate_head(method: Method) -> Method:
 def random_maps(method: Method) -> Method:
     """Table 6, "w/ rand.": as many maps, from noise drawn anew at every forward (the paper gives no distribution)."""
     whole, head, aligned = _parts(method)
-    maps = Maps("random", aligned.maps.groups, count=head.out)
+    maps = Random(aligned.maps.groups, head.out)
     return replace(method, terms=(whole, replace(aligned, maps=maps)))
 
 
@@ -43,8 +43,9 @@ def extra_head(method: Method) -> Method:
     return replace(method, terms=(replace(whole, weight=half), replace(whole, name="extra", weight=half)))
 
 
-def _learned(aligned: Term, head: Head) -> Maps:
-    return Maps("learned", aligned.maps.groups, temperature=aligned.maps.temperature, head=head)
+def _learned(aligned: Term, head: Head) -> Learned:
+    assert isinstance(aligned.maps, Coupled)
+    return Learned(aligned.maps.groups, head=head, temperature=aligned.maps.temperature)
 
 
 def _parts(method: Method) -> tuple[Term, Head, Term]:

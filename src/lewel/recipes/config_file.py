@@ -4,7 +4,9 @@ The file holds every field, so a later default does not change it. A field that 
 file, takes its default: a new field needs a default under which older runs train as they did. Any other change of the
 fields gets a new format number and an entry in `_UPGRADES`.
 
-    format 1    the fields of `config.Recipe`, nested as its dataclasses are; files without a number are of format 1 too
+    format 2    the fields of `config.Recipe`, nested as its dataclasses are; a kind (maps, head, objective, target,
+                method) has its name under `kind`: that of a kind of this package, or FILE.py:NAME
+    format 1    each part had the fields of all kinds (`recipes.format_1`); files without a number are of format 1
 
 Checkpoints hold the same content (`to_dict`), so they are upgraded in the same way.
 """
@@ -12,26 +14,30 @@ Checkpoints hold the same content (`to_dict`), so they are upgraded in the same 
 from __future__ import annotations
 
 import dataclasses
-import types
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lewel import reading
-from lewel.config import Recipe
+from lewel import outside, reading
+from lewel.checked import Kind, bare, hints, is_union
+from lewel.config import BuildsMethod, Recipe
 from lewel.errors import UserError, nearest
+from lewel.recipes import format_1
+from lewel.terms import method as methods
 
 NAME = "config.yaml"
-FORMAT = 1
+FORMAT = 2
 
 _Content = dict[str, Any]
-_UPGRADES: dict[int, Callable[[_Content], _Content]] = {}  # number n: content of format n, to that of format n + 1
+# number n: content of format n, to that of format n + 1
+_UPGRADES: dict[int, Callable[[_Content], _Content]] = {1: format_1.upgraded}
 
 
 def to_dict(recipe: Recipe) -> _Content:
     """All fields, in the order of `config.py`, as plain values and lists; first the format number."""
-    return {"format": FORMAT, **_lists(dataclasses.asdict(recipe))}
+    return {"format": FORMAT, **_plain(recipe)}
 
 
 def from_dict(content: object, where: str) -> Recipe:
@@ -85,19 +91,26 @@ def of_run(directory: Path) -> Recipe:
     return read(path)
 
 
-def _lists(value: Any) -> Any:
-    """Tuples as lists: YAML has no tuples."""
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+def _plain(value: Any) -> Any:
+    """Dataclasses as dicts, kinds with their names; tuples as lists: YAML has no tuples."""
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    fields = {each.name: _plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    is_kind = isinstance(value, Kind | BuildsMethod)
+    return ({"kind": outside.kind_name(type(value))} if is_kind else {}) | fields
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
-    """The value as the type that a field of `config.py` declares."""
+    """The value as the type that a field of a dataclass declares."""
+    kind = bare(kind)
+    if _is_role(kind):
+        return _read_kind(kind, value, where)
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(kind, value, where)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
+    if is_union(kind):
         return _read_union(arguments, value, where)
     if origin is tuple:
         return _read_tuple(arguments, value, where)
@@ -113,13 +126,25 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     raise UserError(f"{where}: expected {kind.__name__}, got {value!r}{hint}")
 
 
+def _is_role(kind: Any) -> bool:
+    return kind is BuildsMethod or (isinstance(kind, type) and kind.__bases__ == (Kind,))
+
+
+def _read_kind(role: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict) or "kind" not in value:
+        raise UserError(f"{where}: expected a kind and its fields, got {value!r}")
+    home = methods if role is BuildsMethod else sys.modules[role.__module__]
+    kind = outside.find(value["kind"], home, role, where)
+    return _read_dataclass(kind, {key: item for key, item in value.items() if key != "kind"}, where)
+
+
 def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise UserError(f"{where}: expected the fields of {kind.__name__}, got {value!r}")
-    hints = typing.get_type_hints(kind)
+    allowed = hints(kind)
     for key in value:
-        if key not in hints:
-            near = nearest(str(key), hints) or ";"
+        if key not in allowed:
+            near = nearest(str(key), allowed) or ";"
             raise UserError(
                 f"{where}: unknown key {key!r}{near} pip install --upgrade lewel if a newer one wrote it, or remove it"
             )
@@ -127,7 +152,11 @@ def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
         has_default = (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING)
         if field.name not in value and not has_default:
             raise UserError(f"{where}: missing key {field.name!r}, which has no default; restore it")
-    return kind(**{key: _read(hints[key], given, f"{where}: {key}") for key, given in value.items()})
+    fields = {key: _read(allowed[key], given, f"{where}: {key}") for key, given in value.items()}
+    try:
+        return kind(**fields)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _read_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:

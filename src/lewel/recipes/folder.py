@@ -6,9 +6,10 @@ Not the paper's: ImageNet-100's rates, scaled to a batch of 128, and what common
 
 from __future__ import annotations
 
-from lewel.config import Data, Method, Optimizer, Recipe
+from lewel.config import Data, Optimizer, Recipe
 from lewel.recipes import methods, views
 from lewel.recipes.in1k import RESNET50
+from lewel.terms import Method
 
 __all__ = [
     "byol_folder",

@@ -7,9 +7,10 @@ are those of Table 9 (8 V100), scaled to the number of images.
 
 from __future__ import annotations
 
-from lewel.config import Data, Method, Optimizer, Recipe
+from lewel.config import Data, Optimizer, Recipe
 from lewel.recipes import ablations, methods, views
 from lewel.recipes.in1k import RESNET50
+from lewel.terms import Method
 
 __all__ = [
     "byol_in100",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lewel.config import Data, Encoder, Method, Optimizer, Recipe
+from lewel.config import Data, Encoder, Optimizer, Recipe
 from lewel.recipes import methods, views
+from lewel.terms import Method
 
 __all__ = [
     "byol_in1k_100ep",

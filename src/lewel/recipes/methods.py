@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lewel.config import Encoder, Head, Maps, Method, Objective, Target, Term
+from lewel.config import Encoder
+from lewel.terms import BOTH_WAYS, MLP, ONE_WAY, Cosine, Coupled, InBatch, Method, Momentum, Queue, Term, Uniform
 
 GLOBAL = "global"
 ALIGNED = "aligned"
@@ -30,10 +31,9 @@ def moco_v2(
     bn_groups: int | None = None,
 ) -> Method:
     """MoCo v2: one global embedding against a queue of old keys."""
-    head = Head(hidden, dim, norm=False, bias=True, init="linear")
-    objective = Objective("queue", temperature, queue)
-    terms = (Term(GLOBAL, 1.0, Maps(), head, None, objective),)
-    return Method(encoder, terms, _key_network(momentum), "one", bn_groups)
+    head = MLP(dim, (hidden,), norm=False, bias="all", init="linear")
+    terms = (Term(GLOBAL, 1.0, Uniform(), head, None, Queue(temperature, queue)),)
+    return Method(encoder, terms, _key_network(momentum), ONE_WAY, bn_groups)
 
 
 def lewel_m(
@@ -50,13 +50,11 @@ def lewel_m(
     bn_groups: int | None = None,
 ) -> Method:
     """LEWEL_M: MoCo v2's term plus dim / groups aligned embeddings, whose negatives are those of the other images."""
-    queued = Objective("queue", temperature, queue)
-    in_batch = Objective("in_batch", temperature)
     terms = (
-        Term(GLOBAL, 1.0 - beta, Maps(), Head(hidden, dim), None, queued),
-        Term(ALIGNED, beta, Maps("coupled", groups, source=GLOBAL), Head(hidden, aligned_dim), None, in_batch),
+        Term(GLOBAL, 1.0 - beta, Uniform(), MLP(dim, (hidden,)), None, Queue(temperature, queue)),
+        Term(ALIGNED, beta, Coupled(groups, GLOBAL), MLP(aligned_dim, (hidden,)), None, InBatch(temperature)),
     )
-    return Method(encoder, terms, _key_network(momentum), "one", bn_groups)
+    return Method(encoder, terms, _key_network(momentum), ONE_WAY, bn_groups)
 
 
 def byol(
@@ -69,9 +67,9 @@ def byol(
     bn_groups: int | None = None,
 ) -> Method:
     """BYOL: one global embedding, predicted. The default target is EMAN's ("running")."""
-    predictor = Head(hidden, dim, init="normal")
-    terms = (Term(GLOBAL, 1.0, Maps(), Head(hidden, dim), predictor, Objective("cosine")),)
-    return Method(encoder, terms, _teacher(momentum, batchnorm), "both", bn_groups)
+    predictor = MLP(dim, (hidden,), init="normal")
+    terms = (Term(GLOBAL, 1.0, Uniform(), MLP(dim, (hidden,)), predictor, Cosine()),)
+    return Method(encoder, terms, _teacher(momentum, batchnorm), BOTH_WAYS, bn_groups)
 
 
 def lewel_b(
@@ -92,17 +90,17 @@ def lewel_b(
     predictor_init: "kaiming" as published. "normal", BYOL's N(0, 0.01), is for short runs: a small predictor turns
     quickly, and the encoder does not give up its dimensions meanwhile (docs/log.md).
     """
-    maps = Maps("coupled", groups, source=GLOBAL)
+    rows = ((GLOBAL, 1.0 - beta, Uniform(), dim), (ALIGNED, beta, Coupled(groups, GLOBAL), aligned_dim))
     terms = tuple(
-        Term(name, weight, where, Head(hidden, out), Head(hidden, out, init=predictor_init), Objective("cosine"))
-        for name, weight, where, out in ((GLOBAL, 1.0 - beta, Maps(), dim), (ALIGNED, beta, maps, aligned_dim))
+        Term(name, weight, maps, MLP(out, (hidden,)), MLP(out, (hidden,), init=predictor_init), Cosine())
+        for name, weight, maps, out in rows
     )
-    return Method(encoder, terms, _teacher(momentum, batchnorm), "both", bn_groups)
+    return Method(encoder, terms, _teacher(momentum, batchnorm), BOTH_WAYS, bn_groups)
 
 
-def _key_network(momentum: float) -> Target:
-    return Target(momentum, "constant", "before", "batch", shuffle=True)
+def _key_network(momentum: float) -> Momentum:
+    return Momentum(momentum, "constant", "before", "batch", shuffle=True)
 
 
-def _teacher(momentum: float, batchnorm: Literal["running", "batch"]) -> Target:
-    return Target(momentum, "cosine", "after", batchnorm, shuffle=False)
+def _teacher(momentum: float, batchnorm: Literal["running", "batch"]) -> Momentum:
+    return Momentum(momentum, "cosine", "after", batchnorm, shuffle=False)

@@ -7,8 +7,9 @@ groups of 64 for ShuffleBN, as over the 8 GPUs of the published runs.
 
 from __future__ import annotations
 
-from lewel.config import Data, Encoder, Method, Optimizer, Recipe
+from lewel.config import Data, Encoder, Optimizer, Recipe
 from lewel.recipes import methods, views
+from lewel.terms import Method
 
 __all__ = [
     "byol_cifar10",

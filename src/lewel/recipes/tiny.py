@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from lewel.config import Data, Encoder, Method, Optimizer, Recipe
+from lewel.config import Data, Encoder, Optimizer, Recipe
 from lewel.recipes import ablations, methods, views
 from lewel.recipes.views import Views
+from lewel.terms import Method
 
 __all__ = [
     "byol_demo",

@@ -25,6 +25,7 @@ from lewel.data import augment, pillow
 from lewel.data.scene_paint import paint
 from lewel.model import maps
 from lewel.model.branch import Branch
+from lewel.model.target import MomentumTarget
 from lewel.shapes import Embeddings
 from lewel.terminal import say
 from lewel.visualize import style
@@ -79,7 +80,7 @@ def gather(size: int = SIZE) -> Material:
     recipe = replace(recipe, data=replace(recipe.data, image_size=size))
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        method = build.method(recipe).eval()
+        method = build.terms(recipe).eval()
     scene = Image.fromarray(paint(np.random.default_rng(7), 0, size).pixels)
     plain = config.View(scale=(0.35, 0.8), jitter_probability=1.0, gray=0, blur=0)
     first, second = (augment.sample(plain, scene.size, size, 3, 0, 0, i) for i in range(2))
@@ -87,6 +88,7 @@ def gather(size: int = SIZE) -> Material:
     pixels = [_normalised(view, recipe.data) for view in views]
     _, out = method(*pixels)
     online = _seen(method.online, views[0], pixels[0], method.predictors)
+    assert isinstance(method.target, MomentumTarget)
     target = _seen(method.target.branch, views[1], pixels[1], nn.ModuleDict())
     losses = {name: float(out[f"loss/{name}"]) for name in method.weights}
     return Material(scene, (first, second), online, target, losses, method.weights)

@@ -27,7 +27,6 @@ from torch.nn import functional
 from lewel import config
 from lewel.data import augment, pillow
 from lewel.errors import UserError
-from lewel.model.maps import Grid, Pixel, Uniform
 from lewel.model.method import Method
 from lewel.model.modes import evaluating
 from lewel.visualize import style
@@ -87,8 +86,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def varying_term(method: Method, term: str | None = None) -> str:
     """The term to show. Raises UserError where all maps are the same for every image, or no such term is there."""
-    fixed = (Uniform, Pixel, Grid)
-    varying = [name for name, maps in method.online.maps.items() if not isinstance(maps, fixed)]
+    varying = [path.name for path in method.online.paths if not path.fixed]
     if not varying:
         raise UserError("this method pools with fixed maps and has none to show; give a run of LEWEL_M or LEWEL_B")
     if term is not None and term not in varying:
