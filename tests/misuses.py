@@ -149,7 +149,7 @@ MISUSES = {
     "a published file that is not there": (lambda: lewel.read_published("nothing"), "nothing"),
     "a published None": (lambda: lewel.read_published(None), "None"),  # pyright: ignore
     "no encoder to save": (lambda: lewel.save_encoder(None, "a", {}), "takes an Encoder and a path"),  # pyright: ignore
-    "no method to begin": (lambda: lewel.initialise(None, "a"), "takes a Method"),  # pyright: ignore
+    "no method to begin": (lambda: lewel.initialise(None, "a"), "takes a method"),  # pyright: ignore
     "a method of no recipe": (lambda: lewel.build.method("byol_tiny"), "takes a Recipe"),  # pyright: ignore
     "an encoder of nothing": (lambda: lewel.load_encoder(None), "None is no source of weights"),  # pyright: ignore
     "a part that is none": (lambda: lewel.open_images("photos", "test"), "split='test': 'train', 'val' or None"),

@@ -1,5 +1,6 @@
 """What the published SimSiam and DenseCL computed, in float64, number by number: both are rows of the equation.
 
+Of PixPro the first step: its pairs of positions are a kind here, and its propagation is one of this file's own.
 LEWEL_GOLDEN_METHODS may name another recording of the same form.
 """
 
@@ -9,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lewel import build, config
+from lewel import build, config, terms
 from lewel.engine.optim import make_optimizer
+from lewel.errors import UserError
 from lewel.recipes import densecl, simsiam
+from lewel.shapes import View
 from test_golden import DATA, agree, images, values
 
 RECORDING = Path(os.environ.get("LEWEL_GOLDEN_METHODS", Path(__file__).parent / "golden" / "methods.json"))
@@ -55,7 +58,8 @@ def tensor_of(name: str, shape: list[int]) -> Tensor:
         raw = values(f"{name}.weight", shape)
         return torch.from_numpy(raw / np.linalg.norm(raw, axis=0))
     tensor = torch.from_numpy(values(name, shape))
-    return tensor[:, :, 0, 0] if ".mlp2." in name and tensor.ndim == 4 else tensor
+    rows = re.search(r"\.mlp2\.|\.linear\d\.|value_transform", name)  # 1x1 convolutions there, linear layers here
+    return tensor[:, :, 0, 0] if rows and tensor.ndim == 4 else tensor
 
 
 class Run:
@@ -142,7 +146,7 @@ def test_densecl() -> None:
     )
     run = Run(case, recipe(method, case), ours_of_densecl)
     matches: list[Tensor] = []
-    run.method.pairings["dense"].register_forward_hook(lambda _, __, weights: matches.append(weights.argmax(dim=2)))
+    run.method.pairings["dense"].register_forward_hook(lambda _, __, pairs: matches.append(pairs.argmax(dim=2)))
     for number, recorded in enumerate(case["steps"]):
         out = run.step(number, recorded)
         assert matches[-1].tolist() == recorded["match_index"]
@@ -152,6 +156,80 @@ def test_densecl() -> None:
         for name, term in (("queue", "global"), ("queue2", "dense")):
             agree(run.method.objectives[term].queue, recorded[f"{name} after (d,queue)"], name)
     run.check_states()
+
+
+@dataclass(frozen=True)
+class Propagation(terms.Head):
+    """PixPro's predictor: y_i = sum_j max(cos(z_i, z_j), 0)^2 unit(V z_j)."""
+
+    def build(self, width: int) -> nn.Module:
+        return PropagationModule(width, self.out)
+
+
+class PropagationModule(nn.Module):
+    def __init__(self, width: int, out: int):
+        super().__init__()
+        self.value = nn.Linear(width, out)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        unit = nn.functional.normalize(rows, dim=2)
+        weights = (unit @ unit.transpose(1, 2)).clamp(min=0).square()
+        return weights @ nn.functional.normalize(self.value(rows), dim=2)
+
+
+def ours_of_pixpro(name: str) -> str:
+    name = name.removeprefix("module.").replace("value_transform", "predictors.pixel.value")
+    name = re.sub(r"^encoder(_k)?\.", lambda m: f"{'target.branch' if m[1] else 'online'}.encoder.backbone.", name)
+    layers = {"linear1": "hidden", "bn1": "norm", "linear2": "out"}
+    if match := re.fullmatch(r"projector(_k)?\.(linear1|bn1|linear2)\.(.+)", name):
+        return f"{'target.branch' if match[1] else 'online'}.projectors.pixel.{layers[match[2]]}.{match[3]}"
+    return name
+
+
+def geometry(crops: list[dict], view: str, size: list[int]) -> Tensor:
+    rows = [[*each[view]["crop (left, top, width, height)"], *size, int(each[view]["flip"]), 0] for each in crops]
+    return torch.tensor(rows, dtype=torch.int32)
+
+
+def test_pixpro_first_step() -> None:
+    """Its loss is -2 cos over pairs, ours 2 - 2 cos: twice an image's share of pairs more, which is 0 without pairs."""
+    case = CASES["pixpro"]
+    head, predictor = terms.MLP(case["dim"], (case["hidden"],), bias="all"), Propagation(case["dim"])
+    pairing = terms.Overlap(case["positive_ratio"])
+    term = terms.Term("pixel", 1.0, terms.Pixel(), head, predictor, terms.Cosine(), pairing)
+    target = terms.Momentum(case["ema"]["base_momentum"], "cosine", "before", "batch")
+    method = terms.Method(config.Encoder("resnet18"), (term,), target, terms.BOTH_WAYS)
+    run, recorded = Run(case, recipe(method, case), ours_of_pixpro), case["steps"][0]
+    pairs: list[Tensor] = []
+    run.method.pairings["pixel"].register_forward_hook(lambda _, __, found: pairs.append(found))
+    run.method.before_step(0, case["ema"]["total_steps"])
+    views = [
+        View(images(seed, case), geometry(recorded["crops"], f"view {number}", case["source_image (width, height)"]))
+        for number, seed in enumerate(recorded["image_seeds"], 1)
+    ]
+    loss, _ = run.method(*views)
+    counts = [int((found > 0).sum()) for found in pairs[0]]
+    assert counts == recorded["positive pairs of each image (view 1 row-major x view 2 row-major)"]
+    mask = case["first_forward"]["positive mask, image 1 (rows: positions of view 1)"]
+    assert (pairs[0][0] > 0).int().tolist() == mask
+    more = sum(2 * found.sum(dim=(1, 2)).mean() for found in pairs)
+    agree(loss - more, recorded["loss"], "loss")
+    loss.backward()
+    run.check_gradients(recorded)
+
+
+def test_geometry_is_asked_for_by_the_pairing_alone() -> None:
+    dense = densecl.densecl(config.Encoder("test_resnet"), hidden=16, dim=8, queue=8)
+    assert not build.terms(recipe(dense, CASES["densecl"])).takes_geometry
+    overlapping = replace(dense.terms[1], objective=terms.Cosine(), pairing=terms.Overlap())
+    method = replace(dense, terms=(dense.terms[0], overlapping))
+    assert build.terms(recipe(method, CASES["densecl"])).takes_geometry
+    with pytest.raises(UserError, match="Overlap and Queue do not go together"):
+        replace(dense.terms[1], pairing=terms.Overlap())
+    turned = recipe(method, CASES["densecl"])
+    turned = replace(turned, data=replace(turned.data, views=(config.View(rotation=10.0), config.View())))
+    with pytest.raises(UserError, match="knows no rotation"):
+        build.method(turned)
 
 
 @pytest.mark.parametrize("name", ["simsiam", "densecl"])

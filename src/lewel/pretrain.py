@@ -23,7 +23,7 @@ from lewel.data import remarks, resident, sampled
 from lewel.data.skips import SkipLog
 from lewel.data.workers import default_workers
 from lewel.engine import checkpoint, files, memory, precision
-from lewel.engine.hooks import StartsEpoch
+from lewel.engine.hooks import StartsEpoch, TakesGeometry
 from lewel.engine.identity import flat
 from lewel.engine.loop import Callback, Step, train
 from lewel.engine.monitor import Monitor
@@ -177,7 +177,8 @@ def _batches(run: Run, start: int, total: int) -> Iterator[Batch]:
     recipe, rank, world = run.recipe, parallel.rank(), parallel.world()
     which = (recipe.data, recipe.optimizer.batch_size, run.options.seed, start, total, rank, world)
     images = run.images if run.held is None else run.held
-    return resident.from_anywhere(images, *which, _workers(run), run.precision.device, run.executor)
+    geometry = isinstance(run.method, TakesGeometry) and run.method.takes_geometry
+    return resident.from_anywhere(images, *which, _workers(run), run.precision.device, run.executor, geometry)
 
 
 def _workers(run: Run) -> int:

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
 class View(NamedTuple):
-    """One augmented view of a batch, with the geometry that made it."""
+    """One augmented view of a batch, and where it lies in the images, for methods that ask for it.
+
+    geometry: in whole pixels left, top, width and height of the crop, width and height of the image; then 1 or 0 for
+    mirrored left-right, upside down.
+    """
 
     pixels: Float[Tensor, "b 3 h w"]  # normalised
-    box: Float[Tensor, "b 4"] | None = None  # crop in the source image: x0 y0 x1 y1, shares of width and height
-    flip: Bool[Tensor, " b"] | None = None  # mirrored left-right
+    geometry: Int[Tensor, "b 8"] | None = None
 
 
 class Skip(NamedTuple):

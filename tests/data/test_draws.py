@@ -52,7 +52,7 @@ def test_they_are_those_of_sample(name: str) -> None:
             drawn = draw(view, size, seed, epoch, indices, number)
             expected = [sample(view, size, 32, seed, epoch, index, number) for index in indices]
             assert one_by_one(drawn, size) == expected
-            assert np.array_equal(drawn.boxes(size), np.array([each.box() for each in expected], np.float32))
+            assert drawn.geometry(size).tolist() == [[*each.geometry()] for each in expected]
 
 
 @pytest.mark.parametrize("name", VIEWS)

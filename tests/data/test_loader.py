@@ -38,7 +38,7 @@ def in_memory(n: int = 22) -> Pixels:
 
 
 def run(images: Source, start: int = 0, stop: int = 6, batch_size: int = 6, **more) -> list[Batch]:
-    return list(batches(images, DATA, batch_size, 7, start, stop, **more))
+    return list(batches(images, DATA, batch_size, 7, start, stop, geometry=True, **more))
 
 
 def equal(a: list[Batch], b: list[Batch]) -> bool:
@@ -114,22 +114,19 @@ def test_the_runs_own_generator_is_left_alone() -> None:
 # -- content
 
 
-def test_pixels_boxes_and_flips_are_those_of_the_parameters() -> None:
+def test_pixels_and_geometry_are_those_of_the_parameters() -> None:
     images = in_memory()
     for step, batch in enumerate(run(images)):
         assert batch.indices.dtype == torch.int64 and batch.skipped == []
         for number, view in enumerate(batch.views):
             assert view.pixels.is_contiguous(memory_format=torch.channels_last) and view.pixels.dtype == torch.float32
-            assert view.box is not None and view.flip is not None
+            assert view.geometry is not None
             for row, index in enumerate(batch.indices.tolist()):
                 image = Image.fromarray(images.pixels[index])
                 p = sample(DATA.views[number], image.size, 16, 7, step // 3, index, number)
                 expected = F.normalize(F.to_tensor(pillow.augmented(image, p)), list(DATA.mean), list(DATA.std))
                 assert torch.equal(view.pixels[row], expected)
-                left, top, width, height = p.crop
-                corners = [left / 24, top / 20, (left + width) / 24, (top + height) / 20]
-                assert view.box[row].tolist() == pytest.approx(corners)
-                assert view.flip[row].item() == p.flip
+                assert view.geometry[row].tolist() == [*p.crop, 24, 20, p.flip, p.vertical_flip]
 
 
 def test_evaluation_sees_all_in_order() -> None:
@@ -140,7 +137,7 @@ def test_evaluation_sees_all_in_order() -> None:
         assert [len(batch.indices) for batch in found] == [8, 8, 6]
         for batch in found:
             (view,) = batch.views
-            assert view.box is None and view.flip is None
+            assert view.geometry is None
             for row, index in enumerate(batch.indices.tolist()):
                 picture = F.center_crop(F.resize(Image.fromarray(images.pixels[index]), [16]), [16, 16])
                 assert torch.equal(view.pixels[row], F.normalize(F.to_tensor(picture), list(DATA.mean), list(DATA.std)))
@@ -246,12 +243,12 @@ def test_both_executors_make_the_same_views_to_a_grey_level(folder: Path, worker
     """Crops differ by a level, which the colours after them may stretch; all that is drawn is the same."""
     images, strong = open_images(folder), View(scale=(0.3, 1), gray=0.2, blur=0.5, solarize=0.2, rotation=10)
     data = Data(32, (strong, strong))
-    slow = batches(images, data, 8, 0, 0, 3)
-    fast = batches(images, data, 8, 0, 0, 3, workers=workers, executor=Executor("tensor"))
+    slow = batches(images, data, 8, 0, 0, 3, geometry=True)
+    fast = batches(images, data, 8, 0, 0, 3, workers=workers, executor=Executor("tensor"), geometry=True)
     for theirs, ours in zip(slow, fast, strict=True):
         assert torch.equal(theirs.indices, ours.indices)
         for their, our in zip(theirs.views, ours.views, strict=True):
-            assert torch.equal(their.box, our.box) and torch.equal(their.flip, our.flip)
+            assert torch.equal(their.geometry, our.geometry)
             assert our.pixels.is_contiguous(memory_format=torch.channels_last)
             spread = torch.tensor(data.std).view(3, 1, 1)
             assert ((their.pixels - our.pixels) * spread * 255).abs().mean() < 2

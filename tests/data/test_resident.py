@@ -49,11 +49,11 @@ def folder(tmp_path: Path) -> Path:
 
 def run(images: Source, start: int = 0, stop: int = 9, data: Data = DATA, **more) -> list[Batch]:
     held = resident.hold(images, data, CPU)
-    return list(resident.from_anywhere(held, data, BATCH, SEED, start, stop, **more))
+    return list(resident.from_anywhere(held, data, BATCH, SEED, start, stop, geometry=True, **more))
 
 
 def loaded(images: Source, executor: str, data: Data = DATA) -> list[Batch]:
-    return list(loader.batches(images, data, BATCH, SEED, 0, 9, executor=Executor(executor)))
+    return list(loader.batches(images, data, BATCH, SEED, 0, 9, executor=Executor(executor), geometry=True))
 
 
 def assert_equal(ours: list[Batch], theirs: list[Batch]) -> None:
@@ -114,7 +114,7 @@ def test_batches_are_the_loaders_with_tensors_to_single_levels(side: int, levels
     ):
         assert torch.equal(ours.indices, theirs.indices)
         for our, their in zip(ours.views, theirs.views, strict=True):
-            assert torch.equal(our.box, their.box) and torch.equal(our.flip, their.flip)
+            assert torch.equal(our.geometry, their.geometry)
             difference = (our.pixels - their.pixels).abs()
             assert difference.max() < levels + 0.01
             differing.append((difference > 0.5).float().mean())
@@ -156,7 +156,7 @@ def test_nothing_waits_for_the_device() -> None:
     """Tensors without values: whatever asks for one, .item(), bool() or a mask of rows, raises."""
     drawn = draw(STRONG, (24, 24), 0, 0, range(40), 0)
     filters, held = crops.filters(24, 24, CPU), resident.hold(in_memory(40), DATA, CPU)
-    geometry = torch.from_numpy(resident._geometry(drawn, list(range(40)), filters))
+    geometry = torch.from_numpy(resident._cropped(drawn, list(range(40)), filters))
     steps, *rest = drawn.colours(2.0)
     constants = finishing.Normalise(DATA.mean, DATA.std, CPU)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
@@ -184,7 +184,7 @@ def test_nothing_waits_for_a_gpu_either() -> None:
             torch.cuda.set_sync_debug_mode("default")
     for ours, theirs in zip(found, run(in_memory(), 0, 3, plain), strict=True):
         for our, their in zip(ours.views, theirs.views, strict=True):
-            assert torch.allclose(our.pixels.cpu(), their.pixels, atol=1e-5) and torch.equal(our.box.cpu(), their.box)
+            assert torch.allclose(our.pixels.cpu(), their.pixels, atol=1e-5)
 
 
 # -- mistakes

@@ -93,14 +93,14 @@ def no_process_and_no_thread_is_left() -> Iterator[None]:
 
 
 def stream(images: Trouble, stop: int = 16, data: config.Data = DATA, workers: int = 2, **more) -> Iterator[Batch]:
-    return batches(images, data, 8, 0, 0, stop, workers=workers, **more)
+    return batches(images, data, 8, 0, 0, stop, workers=workers, geometry=True, **more)
 
 
 def all_equal(ones: list[Batch], others: list[Batch]) -> bool:
     pairs = [
         (a, b) for one, other in zip(ones, others, strict=True) for a, b in zip(one.views, other.views, strict=True)
     ]
-    return all(a.pixels.equal(b.pixels) and a.box.equal(b.box) and a.flip.equal(b.flip) for a, b in pairs)
+    return all(a.pixels.equal(b.pixels) and a.geometry.equal(b.geometry) for a, b in pairs)
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -309,7 +309,7 @@ class Numbers(serving.Views):
         if order[1][0] == self.error:
             raise RuntimeError(f"order {order[1][0]}")
         pixels = torch.zeros(1, 1, 1024, 1024, 4, dtype=torch.uint8)
-        return serving.Drawn(pixels, (), None, None, torch.tensor(order[1]), [])
+        return serving.Drawn(pixels, (), None, torch.tensor(order[1]), [])
 
 
 class Asked:
@@ -400,7 +400,7 @@ class Collections(serving.Views):
         if self.collects:
             gc.collect()
         pixels = torch.zeros(1, 1, 1, 1, 4, dtype=torch.uint8)
-        return serving.Drawn(pixels, (), None, None, torch.tensor([private_kb() - before]), [])
+        return serving.Drawn(pixels, (), None, torch.tensor([private_kb() - before]), [])
 
 
 @linux

@@ -162,13 +162,13 @@ def test_data_that_ends_early() -> None:
 def test_a_batch_of_views_is_passed_on_as_views() -> None:
     class Sees(Linear):
         def forward(self, first: View, second: View):
-            assert isinstance(first, View) and first.box is not None and first.flip is None
+            assert isinstance(first, View) and first.geometry is not None and second.geometry is None
             self.seen.append(len(second.pixels))
-            return self.layer(first.box[:, :3]).mean(), {}
+            return self.layer(first.geometry[:, :3].double()).mean(), {}
 
     module = Sees()
-    view = View(torch.zeros(4, 3, 2, 2), torch.zeros(4, 4, dtype=torch.float64))
-    batch = Batch((view, view), torch.arange(4), [])
+    pixels = torch.zeros(4, 3, 2, 2)
+    batch = Batch((View(pixels, torch.zeros(4, 8, dtype=torch.int32)), View(pixels)), torch.arange(4), [])
     optimizer = torch.optim.SGD(module.parameters(), 0.1)
     loop.train(module, [batch], optimizer, lambda step: 0.1, total_steps=1, precision=CPU, accumulate=2)
     assert module.seen == [2, 2]

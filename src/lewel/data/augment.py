@@ -49,6 +49,10 @@ class Parameters:
     blur: float = 0.0
     solarize: bool = False
 
+    def geometry(self) -> tuple[int, ...]:
+        """As `shapes.View` has it."""
+        return (*self.crop, *self.size, int(self.flip), int(self.vertical_flip))
+
     def box(self) -> tuple[float, float, float, float]:
         """The crop's x0, y0, x1, y1 as shares of the image's width and height."""
         (left, top, width, height), (w, h) = self.crop, self.size

@@ -50,10 +50,11 @@ class Draws(NamedTuple):
     blur: Float[np.ndarray, " b"]
     solarize: Bool[np.ndarray, " b"]
 
-    def boxes(self, size: tuple[int, int]) -> Float[np.ndarray, "b 4"]:
-        """x0, y0, x1, y1 as shares of the width and the height."""
-        corners = np.concatenate([self.crops[:, :2], self.crops[:, :2] + self.crops[:, 2:]], axis=1)
-        return (corners / np.array([*size, *size])).astype(np.float32)
+    def geometry(self, size: tuple[int, int]) -> Int[np.ndarray, "b 8"]:
+        """As `shapes.View` has it."""
+        sizes = np.broadcast_to(np.array(size), (len(self.crops), 2))
+        flips = np.stack([self.flip, self.vertical_flip], axis=1)
+        return np.concatenate([self.crops, sizes, flips], axis=1).astype(np.int32)
 
     def colours(self, largest_sigma: float) -> tensors.Colours:
         """As `tensors.colours_of`."""

@@ -30,8 +30,7 @@ def finished(
             views = tuple(
                 View(
                     _coloured(drawn, number, to_device(pixels, device), normalise, compiled),
-                    None if drawn.boxes is None else to_device(drawn.boxes[number], device),
-                    None if drawn.flips is None else to_device(drawn.flips[number], device),
+                    None if drawn.geometry is None else to_device(drawn.geometry[number], device),
                 )
                 for number, pixels in enumerate(drawn.pixels)
             )

@@ -55,19 +55,21 @@ def batches(
     device: torch.device | str = "cpu",
     timeout_s: float = TIMEOUT_S,
     executor: Executor = PILLOW,
+    geometry: bool = False,
 ) -> Iterator[Batch]:
     """The batches of steps start_step .. total_steps - 1, for one of `world` processes.
 
     batch_size: images a step over all processes. workers: processes that decode and augment; 0 does it here.
     device: where the views are normalised. timeout_s: a worker that begins no image for so long is stuck.
     executor: what makes the views; crops differ by single grey levels, the rest is the same bit for bit.
+    geometry: the views carry theirs.
     An image that cannot be decoded is replaced by another one, drawn by (seed, epoch, image), and named in `skipped`;
     `indices` are those of the images that are seen. Pixels are float32 in channels-last memory.
     Raises UserError for a batch that is larger than the data or that the processes do not divide, when workers
     fail again and again, and for data in which nearly nothing can be read.
     """
     order = train_order(len(images), batch_size, seed, start_step, total_steps, rank, world)
-    views = TrainViews(images, data, seed, executor.name)
+    views = TrainViews(images, data, seed, executor.name, geometry)
     return in_order(views, order, workers, data.mean, data.std, device, timeout_s, executor.compiled)
 
 
@@ -186,13 +188,13 @@ class TrainViews(Views):
     data: config.Data
     seed: int
     executor: str = "pillow"
+    geometry: bool = False
 
     def __getitem__(self, order: Order) -> Drawn:
         epoch, indices = order
         side, views = self.data.image_size, self.data.views
         pixels = np.empty((len(views), len(indices), side, side, 3 if self.executor == "pillow" else 4), np.uint8)
-        boxes = np.empty((len(views), len(indices), 4), np.float32)
-        flips = np.empty((len(views), len(indices)), np.bool_)
+        geometry = np.empty((len(views), len(indices), 8), np.int32) if self.geometry else None
         parameters: list[list[Parameters]] = [[] for _ in views]
         seen, skipped, images = [], [], fetched(self.images, indices)
         read = images.read if self.executor == "pillow" else images.rgbx
@@ -203,9 +205,10 @@ class TrainViews(Views):
             drawn = [sample(view, size, side, self.seed, epoch, index, i) for i, view in enumerate(views)]
             self._draw(image, drawn, pixels[:, row])
             for number, each in enumerate(drawn):
-                boxes[number, row], flips[number, row] = each.box(), each.flip
+                if geometry is not None:
+                    geometry[number, row] = each.geometry()
                 parameters[number].append(each)
-        return as_drawn(pixels, boxes, flips, seen, skipped, self._left(parameters))
+        return as_drawn(pixels, seen, skipped, self._left(parameters), geometry)
 
     def _draw(self, image: Image.Image | np.ndarray, drawn: list[Parameters], out: np.ndarray) -> None:
         """The views of an image, whole or but for their colours, into `out`, (v, h, w, c)."""
@@ -241,7 +244,7 @@ class CentralViews(Views):
             except DecodeError as error:
                 skipped.append(skip_of(error))
         pixels = np.stack(pictures)[None] if pictures else np.empty((1, 0, self.size, self.size, 3), np.uint8)
-        return as_drawn(pixels, None, None, seen, skipped)
+        return as_drawn(pixels, seen, skipped)
 
     def _view(self, image: Image.Image) -> Image.Image:
         if self.whole:
@@ -258,18 +261,16 @@ def _rotated(pixels: UInt8[np.ndarray, "h w 4"], degrees: float) -> UInt8[np.nda
 
 def as_drawn(
     pixels: np.ndarray,
-    boxes: np.ndarray | None,
-    flips: np.ndarray | None,
     seen: list[int],
     skipped: list[Skip],
     colours: tuple[Colours, ...] = (),
+    geometry: np.ndarray | None = None,
 ) -> Drawn:
     """What `Views` answer, from arrays; see `Drawn`."""
     return Drawn(
         torch.from_numpy(pixels),
         colours,
-        None if boxes is None else torch.from_numpy(boxes),
-        None if flips is None else torch.from_numpy(flips),
+        None if geometry is None else torch.from_numpy(geometry),
         torch.tensor(seen, dtype=torch.int64),
         skipped,
     )

@@ -162,6 +162,7 @@ def from_anywhere(
     workers: int = 0,
     device: torch.device | str = "cpu",
     executor: Executor = PILLOW,
+    geometry: bool = False,
 ) -> Iterator[Batch]:
     """`loader.batches`, whose words are explained there; of images that are held without workers, on their device.
 
@@ -170,11 +171,11 @@ def from_anywhere(
     """
     which = (batch_size, seed, start_step, total_steps, rank, world)
     if isinstance(images, Resident):
-        return _batches(images, data, train_order(len(images.columns), *which), executor.compiled)
-    return loader.batches(images, data, *which, workers, device, executor=executor)
+        return _batches(images, data, train_order(len(images.columns), *which), executor.compiled, geometry)
+    return loader.batches(images, data, *which, workers, device, executor=executor, geometry=geometry)
 
 
-def _batches(held: Resident, data: config.Data, order: TrainOrder, compiled: bool) -> Iterator[Batch]:
+def _batches(held: Resident, data: config.Data, order: TrainOrder, compiled: bool, geometry: bool) -> Iterator[Batch]:
     device = held.columns.device
     constants = Normalise(data.mean, data.std, device)
     filters = crops.filters(max(held.size), data.image_size, device)
@@ -187,15 +188,15 @@ def _batches(held: Resident, data: config.Data, order: TrainOrder, compiled: boo
         views = []
         for number, view in enumerate(data.views):
             drawn = draw(view, held.size, order.seed, epoch, indices, number)
-            geometry = to_device(_geometry(drawn, seen, filters), device)
-            cut = crops.operation(compiled)(held.columns, geometry, filters)
+            cropped = to_device(_cropped(drawn, seen, filters), device)
+            cut = crops.operation(compiled)(held.columns, cropped, filters)
             coloured = tensors.apply(cut, drawn.colours(data.largest_sigma), compiled)
             pixels = tensors.normalised(coloured, constants.mean, constants.std, compiled)
-            views.append(View(pixels, to_device(drawn.boxes(held.size), device), to_device(drawn.flip, device)))
+            views.append(View(pixels, to_device(drawn.geometry(held.size), device) if geometry else None))
         yield Batch(tuple(views), torch.tensor(seen), skipped)
 
 
-def _geometry(drawn: Draws, seen: list[int], filters: crops.Filters) -> np.ndarray:
+def _cropped(drawn: Draws, seen: list[int], filters: crops.Filters) -> np.ndarray:
     left, top, width, height = drawn.crops.T
     across, down = filters.rows(width, drawn.flip), filters.rows(height, drawn.vertical_flip)
     return np.stack([np.array(seen), left, across, top, down], axis=1)

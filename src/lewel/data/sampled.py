@@ -75,4 +75,4 @@ class _Read(Views):
                 seen.append(index)
             except DecodeError as error:
                 skipped.append(Skip(printable(error.path), error.reason))
-        return as_drawn(np.empty((1, 0, 1, 1, 3), np.uint8), None, None, seen, skipped)
+        return as_drawn(np.empty((1, 0, 1, 1, 3), np.uint8), seen, skipped)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 from weakref import WeakSet
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from lewel.data import remarks
@@ -44,8 +44,7 @@ class Drawn(NamedTuple):
 
     pixels: UInt8[Tensor, "v b h w c"]
     colours: tuple[Colours, ...]
-    boxes: Float[Tensor, "v b 4"] | None
-    flips: Bool[Tensor, "v b"] | None
+    geometry: Int[Tensor, "v b 8"] | None
     indices: Int[Tensor, " b"]
     skipped: list[Skip]
 

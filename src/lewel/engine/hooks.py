@@ -68,6 +68,13 @@ class TakesIndices(Protocol):
 
 
 @runtime_checkable
+class TakesGeometry(Protocol):
+    """A module whose views carry their geometry, where True."""
+
+    takes_geometry: bool
+
+
+@runtime_checkable
 class HasParts(Protocol):
     """A module whose loss is a sum of parts that share no activations: `loss, out = module(*inputs, part=k)`.
 

@@ -56,7 +56,7 @@ class FaceViews(Views):
             face = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
             faces.append(self._view(face, uniforms(1, VIEW, self.seed, step, index, times[index])[0]))
             times[index] += 1
-        return as_drawn(np.stack(faces)[None], None, None, seen, skipped)
+        return as_drawn(np.stack(faces)[None], seen, skipped)
 
     def _view(self, face: Image.Image, chance: float) -> np.ndarray:
         with torch.random.fork_rng(devices=[]):

@@ -32,13 +32,6 @@ class Prepares(Protocol):
     def before_step(self, step: int, total_steps: int) -> None: ...
 
 
-@runtime_checkable
-class TakesIndices(Protocol):
-    """An objective that is called with the images' numbers."""
-
-    takes_indices: bool
-
-
 class Method(nn.Module):
     """`loss, out = method(view1, view2)`; views are `View`s or plain (b, 3, h, w) tensors.
 
@@ -66,10 +59,11 @@ class Method(nn.Module):
         directions: Sequence[Direction],
         pairings: nn.ModuleDict,
         batched: bool = False,
+        takes_geometry: bool = False,
     ):
         super().__init__()
-        self.pairings, self.batched = pairings, batched
-        self.takes_indices = any(isinstance(each, TakesIndices) for each in objectives.values())
+        self.pairings, self.batched, self.takes_geometry = pairings, batched, takes_geometry
+        self.takes_indices = any(getattr(each, "takes_indices", False) for each in objectives.values())
         target.gives_features = len(pairings) > 0
         self.online, self.predictors, self.objectives, self.target = online, predictors, objectives, target
         self.weights, self.directions = weights, tuple(directions)
@@ -97,9 +91,9 @@ class Method(nn.Module):
             for name in losses:
                 rows, other = online[direction.view].embeddings[name], target[direction.other].embeddings[name]
                 predicted = self.predictors[name](rows) if name in self.predictors else rows
-                paired = self._paired(name, online[direction.view], target[direction.other])
-                more = {"indices": indices} if isinstance(self.objectives[name], TakesIndices) else {}
-                losses[name] = losses[name] + direction.weight * self.objectives[name](predicted, paired, **more)
+                both = (online[direction.view], target[direction.other], views[direction.view], views[direction.other])
+                loss = self._compare(name, predicted, other, self._pairs(name, *both), indices)
+                losses[name] = losses[name] + direction.weight * loss
                 compared[name] += (Compared(predicted.detach(), other.detach(), indices),)
         total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
@@ -128,15 +122,29 @@ class Method(nn.Module):
             online = {i: self.online(pixels[i]) for i in sorted(mine)}
         return online, self.target.embeddings({j: pixels[j] for j in sorted(predicted)}, online, self.step)
 
-    def _paired(self, name: str, mine: Embeddings, other: Embeddings) -> Float[Tensor, "b n d"]:
-        """The rows of the other view that a term's rows are compared with."""
-        rows = other.embeddings[name]
+    def _pairs(
+        self, name: str, mine: Embeddings, other: Embeddings, view: View | Tensor, other_view: View | Tensor
+    ) -> Float[Tensor, "b n m"] | None:
+        """A term's weights over pairs of rows; None where they are paired by index."""
         if name not in self.pairings:
-            return rows
-        weights = self.pairings[name](mine, other)
-        if weights.shape[1:] != (mine.embeddings[name].shape[1], rows.shape[1]):
-            raise UserError(f"term {name}: its pairing is of {tuple(weights.shape[1:])} rows; it needs other maps")
-        return weights.to(rows.dtype) @ rows
+            return None
+        views = (each if isinstance(each, View) else View(each) for each in (view, other_view))
+        pairs = self.pairings[name](mine, other, *views)
+        rows = (mine.embeddings[name].shape[1], other.embeddings[name].shape[1])
+        if pairs.shape[1:] != rows:
+            raise UserError(f"term {name} has {rows} rows and pairs of {tuple(pairs.shape[1:])}; it needs Pixel maps")
+        return pairs
+
+    def _compare(
+        self, name: str, predicted: Tensor, other: Tensor, pairs: Tensor | None, indices: Tensor | None
+    ) -> Float[Tensor, ""]:
+        objective = self.objectives[name]
+        more = {"indices": indices} if getattr(objective, "takes_indices", False) else {}
+        if pairs is not None and getattr(objective, "takes_pairs", False):
+            return objective(predicted, other, pairs=pairs.to(other.dtype), **more)
+        if pairs is not None:
+            other = (pairs / pairs.sum(dim=2, keepdim=True)).to(other.dtype) @ other
+        return objective(predicted, other, **more)
 
     def parts(self, *views: View | Tensor) -> int:
         """Of the loss of these views, that can be computed one after the other without doing anything twice."""

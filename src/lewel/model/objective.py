@@ -27,9 +27,15 @@ def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
 
 
 class Cosine(nn.Module):
-    """2 - 2 cos(a, b): BYOL, eq. 5."""
+    """2 - 2 cos(a, b): BYOL, eq. 5. With pairs, their weighted mean, 0 for an image without."""
 
-    def forward(self, a: Float[Tensor, "b n d"], b: Float[Tensor, "b n d"]) -> Float[Tensor, ""]:
+    takes_pairs = True
+
+    def forward(
+        self, a: Float[Tensor, "b n d"], b: Float[Tensor, "b m d"], pairs: Float[Tensor, "b n m"] | None = None
+    ) -> Float[Tensor, ""]:
+        if pairs is not None:
+            return (pairs * (2 - 2 * unit(a) @ unit(b).transpose(1, 2))).sum(dim=(1, 2)).mean()
         return 2 - 2 * (unit(a) * unit(b)).sum(dim=-1).mean()
 
 

@@ -4,7 +4,7 @@
     Maps        Uniform, Pixel, Grid, Random, Learned, Coupled
     Head        MLP
     Objective   Cosine, Queue, InBatch
-    Pairing     Index, Match
+    Pairing     Index, Match, Overlap
     Target      Momentum, Online, Detached
 
 A kind of one's own is a subclass in any file; docs/extending.md shows the contracts. Nothing here imports torch before
@@ -18,7 +18,7 @@ from lewel.terms.heads import MLP, Head
 from lewel.terms.maps import Coupled, Grid, Learned, Maps, Pixel, Random, Uniform
 from lewel.terms.method import BOTH_WAYS, ONE_WAY, Method, Term
 from lewel.terms.objectives import Cosine, InBatch, Objective, Queue
-from lewel.terms.pairings import Index, Match, Pairing
+from lewel.terms.pairings import Index, Match, Overlap, Pairing
 from lewel.terms.targets import Detached, Momentum, Online, Target
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Momentum",
     "Objective",
     "Online",
+    "Overlap",
     "Pairing",
     "Pixel",
     "Queue",

@@ -41,6 +41,12 @@ class Term(Checked):
     objective: Objective
     pairing: Pairing = field(default_factory=Index)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.pairing.covers or self.objective.takes_pairs):
+            names = f"{type(self.pairing).__name__} and {type(self.objective).__name__}"
+            raise UserError(f"Term: {names} do not go together: rows without a pair; Cosine can leave them out")
+
 
 @dataclass(frozen=True)
 class Method(Checked):
@@ -85,6 +91,9 @@ class Method(Checked):
         from lewel.model.encoder import Encoder as Network
         from lewel.model.method import Method as Module
 
+        takes_geometry = any(term.pairing.reads_geometry for term in self.terms)
+        if takes_geometry and any(view.rotation for view in recipe.data.views):
+            raise UserError(f"{recipe.name} pairs positions by where they lie, and knows no rotation; --rotation 0")
         encoder = Network.from_config(self.encoder)
         width, *size = encoder.map_shape(recipe.data.image_size)
         if size[0] * size[1] < 2:
@@ -109,6 +118,7 @@ class Method(Checked):
             directions=self.directions,
             pairings=nn.ModuleDict({name: module for name, module in pairings.items() if module is not None}),
             batched=self.batched,
+            takes_geometry=takes_geometry,
         )
 
     def _branch(self, encoder: Network, width: int, size: tuple[int, int]) -> Branch:

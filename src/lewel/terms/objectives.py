@@ -26,12 +26,20 @@ class Objective(Kind):
     def build(self, dim: int) -> nn.Module:
         """The module: `module(a, b)` -> loss, a and b (b, n, dim): predicted, and of the target.
 
-        b has a gradient where the target is `Online`. With `takes_indices = True` it is called with `indices=`, the
-        images' numbers (b,), too. Its state is buffers, which a forward leaves alone; it moves on in
+        b has a gradient where the target is `Online`. A term's pairing has made each row of b the mean of those that
+        the row of a is paired with. Of the module's attributes
+            takes_pairs = True     b is as it is, and a pairing's weights (b, n, m) come as `pairs=`
+            takes_indices = True   the images' numbers (b,) come as `indices=`
+        Its state is buffers, which a forward leaves alone; it moves on in
             before_step(step, total_steps)   before the passes of a step
             after_step(*compared)            after an accepted one, once a micro-batch: a `Compared` a direction
         """
         raise NotImplementedError
+
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether it weighs pairs of rows itself, so that some rows may be in none."""
+        return False
 
     def negatives(self, images: int, embeddings: int | None) -> int | None:
         """How many embeddings each one is compared with, beside its own: for the plan that is printed.
@@ -51,6 +59,10 @@ class Cosine(Objective):
         from lewel.model import objective
 
         return objective.Cosine()
+
+    @property
+    def takes_pairs(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True)

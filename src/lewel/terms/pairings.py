@@ -3,6 +3,7 @@
     kind     row i of the view that predicts is compared with
     Index    row i of the other view
     Match    the position whose features are most alike (DenseCL)
+    Overlap  all positions that lie near it in the image (PixPro)
 
 A kind of one's own subclasses `Pairing`, with a `build`.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lewel.checked import Kind
+from lewel.checked import AboveZero, Kind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,11 +24,22 @@ class Pairing(Kind):
     """Role: the rows that are compared."""
 
     def build(self) -> nn.Module | None:
-        """The module: `module(mine, other)`, two `Embeddings` -> weights (b, n, m); None pairs by index.
+        """The module: `module(mine, other, view, other_view)`, two `Embeddings` and two `View`s -> weights (b, n, m).
 
-        weights[b, i, j]: of row j of the other view in what row i is compared with; they sum to 1 over j.
+        weights[b, i, j]: of the pair of row i and the other view's row j. An image's weights sum to 1, or to 0 where it
+        has no pair. None pairs by index.
         """
         raise NotImplementedError
+
+    @property
+    def covers(self) -> bool:
+        """Whether every row is in a pair."""
+        return True
+
+    @property
+    def reads_geometry(self) -> bool:
+        """Whether the views must carry theirs."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -44,3 +56,26 @@ class Match(Pairing):
         from lewel.model import pairing
 
         return pairing.Match()
+
+
+@dataclass(frozen=True)
+class Overlap(Pairing):
+    """For terms with a row a position: Pixel maps.
+
+    distance: of two cells' centres, in diagonals of the larger cell.
+    """
+
+    distance: AboveZero = 0.7
+
+    def build(self) -> nn.Module:
+        from lewel.model import pairing
+
+        return pairing.Overlap(self.distance)
+
+    @property
+    def covers(self) -> bool:
+        return False
+
+    @property
+    def reads_geometry(self) -> bool:
+        return True
