@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import warnings
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -256,3 +257,75 @@ def test_compiled_encoders_take_the_same_step(recipes, name: str) -> None:
 
 def test_one_direction_is_one_part(recipes) -> None:
     assert build.method(recipes.lewel_m()).parts(*views()) == 1
+
+
+def twin(recipes, target: terms.Target, **changes) -> nn.Module:
+    """BYOL's term with another target, in float64."""
+    torch.manual_seed(0)
+    spec = recipes.byol()
+    return build.terms(replace(spec, method=replace(spec.method, target=target, **changes))).double()
+
+
+def test_views_in_one_batch_share_statistics(recipes) -> None:
+    """In eval mode nothing differs; in train mode batch norm counts one batch of both views."""
+    apart, together = (twin(recipes, terms.Detached(), batched=batched) for batched in (False, True))
+    both = views().double()
+    torch.testing.assert_close(together.eval()(*both)[0], apart.eval()(*both)[0])
+    for method, batches in ((apart, 2), (together, 1)):
+        loss, _ = method.train()(*both)
+        counts = {int(b) for name, b in method.online.named_buffers() if name.endswith("num_batches_tracked")}
+        assert (counts, method.parts(*both)) == ({batches}, 1) and loss.isfinite()
+
+
+def test_the_gradient_of_both_sides_is_the_sum_of_each(recipes) -> None:
+    """d/d theta of f(theta, theta): detaching one side and then, by exchanging the views, the other."""
+    both = views().double()
+    terms_of = recipes.byol().method.terms
+    plain = (replace(terms_of[0], predictor=None),)
+
+    def gradient(target: terms.Target, directions: tuple[terms.Direction, ...]) -> torch.Tensor:
+        method = twin(recipes, target, terms=plain, directions=directions).eval()
+        method(*both)[0].backward()
+        return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
+
+    whole = gradient(terms.Online(), terms.ONE_WAY)
+    torch.testing.assert_close(whole, gradient(terms.Detached(), terms.BOTH_WAYS))
+    half = (terms.Direction(0, 1, 0.5), terms.Direction(1, 0, 0.5))
+    torch.testing.assert_close(whole / 2, gradient(terms.Detached(), half))
+
+
+class Noting(nn.Module):
+    """An objective with every hook."""
+
+    takes_indices = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[object] = []
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        self.calls.append(indices.tolist())
+        return (a - b).square().mean()
+
+    def before_step(self, step: int, total_steps: int) -> None:
+        self.calls.append((step, total_steps))
+
+    def after_step(self, *compared) -> None:
+        self.calls.append([tuple(each.predicted.shape) for each in compared])
+        assert all(each.indices.tolist() == [5, 6, 7, 8] for each in compared)
+
+
+@dataclass(frozen=True)
+class Note(terms.Objective):
+    def build(self, dim: int) -> nn.Module:
+        return Noting()
+
+
+def test_objectives_move_on_and_know_the_images(recipes) -> None:
+    term = replace(recipes.byol().method.terms[0], objective=Note())
+    method = twin(recipes, terms.Detached(), terms=(term,)).train()
+    assert method.takes_indices
+    method.before_step(3, 9)
+    _, out = method(*views().double(), indices=torch.arange(5, 9))
+    method.after_step(out)
+    assert method.objectives["global"].calls == [(3, 9), [5, 6, 7, 8], [5, 6, 7, 8], [(4, 1, 8), (4, 1, 8)]]
