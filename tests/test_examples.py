@@ -146,7 +146,7 @@ def test_one_file_needs_nothing_of_the_package() -> None:
 # -- lightning.py ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lewel_b_tiny, moco_v2_tiny])
+@pytest.mark.parametrize("make", [pytest.param(lewel_b_tiny, marks=pytest.mark.slow), moco_v2_tiny])
 def test_lightning_takes_the_steps_of_the_plain_loop(make, tmp_path: Path) -> None:
     lightning = pytest.importorskip(
         "lightning", reason="the example wraps the method for Lightning, which is not installed"

@@ -81,6 +81,7 @@ def test_an_error_of_one_process_ends_the_other_too() -> None:
     assert other[0] == 2 and len(other[1]) == 1 and "process 0 of 2 ended before its time" in other[1][0]
 
 
+@pytest.mark.slow
 def test_a_stopped_process_is_told_after_the_timeout() -> None:
     started = start(2, 3)
     started[1].send_signal(signal.SIGSTOP)

@@ -65,6 +65,8 @@ PRETRAINING = (
     Pretraining("lewel_b", "shards", 0, accumulate=2, processes=2),
     Pretraining("moco_v2", "index", 1, processes=2),
     Pretraining("byol", "folder", 0, processes=2, evaluate="knn"),
+    Pretraining("simsiam", "folder", 1, evaluate="knn"),
+    Pretraining("densecl", "shards", 0, accumulate=2),
 )
 
 EVALUATIONS = (

@@ -27,13 +27,14 @@ from lewel.terminal import complain, say, unbreakable
 _Flat = tyro.conf.arg(name="")
 _Numbers = Annotated[Overrides, _Flat]
 
-_RENAMED = {"pretrain": {"--run": "--out"}}  # flags of earlier versions; torchrun takes --run for its own --run-path
+# other names of flags, hidden: torchrun takes --run for its own --run-path, and --log for its --log-dir
+_RENAMED = {"pretrain": {"--run": "--out", "--log": "--logger"}}
 
 
 @dataclass(frozen=True)
 class _Pretraining(Options):
     run: Annotated[str, tyro.conf.arg(name="out")]  # directory of the run; the same command goes on there
-    log: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    log: Annotated[tuple[str, ...], tyro.conf.arg(name="logger"), tyro.conf.UseAppendAction] = ()
 
 
 _Extraction = Annotated[Extraction, _Flat]

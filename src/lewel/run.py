@@ -56,7 +56,7 @@ class Run:
     training: Training
     console: Console
     footprint: Footprint | None  # of a step; none where it is small beside what is free
-    loggers: tuple[opening.Opener, ...]  # of --log
+    loggers: tuple[opening.Opener, ...]  # of --logger
     contents: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the images, for the identity
 
     @property

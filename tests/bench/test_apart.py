@@ -76,6 +76,7 @@ def test_an_end_between_units_is_told() -> None:
             running.run()
 
 
+@pytest.mark.slow
 def test_what_fails_there_is_told_here(capfd) -> None:
     for setup, told in ((1, r"fails: --batch-size 0"), (0, r"fails: ValueError: first line$")):
         with pytest.raises(UserError, match=told), apart.started({"fails": (fails, setup)}):

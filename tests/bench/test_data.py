@@ -90,6 +90,7 @@ def test_mistakes_are_told(folder: Path) -> None:
         bench_data("lewel_b_tiny", str(folder), 4, 3, 0, None)
 
 
+@pytest.mark.slow
 def test_workers_that_are_started_anew_can_read_for_the_yardstick(folder: Path) -> None:
     images = open_images(folder)
     assert isinstance(images, Files)

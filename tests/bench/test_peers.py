@@ -22,7 +22,13 @@ def setup_of(name: str, numbers: plan.Overrides = SMALL) -> Setup:
     return Setup(recipe, "cpu", "bf16", threads=torch.get_num_threads(), steps=1, machine=MACHINE)
 
 
-@pytest.mark.parametrize("name", ["lewel_b_in1k_100ep", "byol_in1k_100ep", "moco_v2_in1k_100ep"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lewel_b_in1k_100ep",
+        *(pytest.param(f"{each}_in1k_100ep", marks=pytest.mark.slow) for each in ("byol", "moco_v2")),
+    ],
+)
 def test_yardstick_and_package_start_alike(name: str) -> None:
     """Loss to 1e-5 in fp32, and the same FLOPs to 1 %; more is checked of the one-file version in test_examples.py."""
     if not name.startswith("lewel"):

@@ -180,6 +180,7 @@ def test_nothing_is_raised_outside_the_loader(tmp_path: Path) -> None:
     assert len(list(source)) == 15
 
 
+@pytest.mark.slow
 @linux
 def test_a_stop_of_the_whole_group_is_no_time_without_answers(tmp_path: Path) -> None:
     """Ctrl-Z, and fg after longer than the time-out."""

@@ -268,6 +268,7 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
     checkpoint.verify(checkpoint.directory(tmp_path, 10))
 
 
+@pytest.mark.slow
 def test_a_really_full_disk(tmp_path: Path) -> None:
     run = f"{sys.executable} {TOY} {tmp_path}/run 100"
     script = f"""

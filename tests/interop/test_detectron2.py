@@ -134,6 +134,7 @@ def test_bottlenecks_have_the_stride_in_the_3x3(name: str, more: dict[str, int],
     }
 
 
+@pytest.mark.slow
 def test_resnet50(saved: Callable[..., str], images: Path, tmp_path: Path) -> None:
     found = export(saved(tmp_path / "a.safetensors", "resnet50"), "detectron2", tmp_path / "a.pkl", images)
     assert (found.tensors, found.read.matched) == (318, 318)

@@ -62,6 +62,7 @@ def test_every_reader_has_all_tensors_and_the_same_features(exports: dict[str, E
         assert all(each.largest <= 1e-6 * each.scale for each in found.differences)
 
 
+@pytest.mark.slow
 def test_the_snippets_run(exports: dict[str, Exported], small: str, images: Path, tmp_path: Path) -> None:
     """In one process, as files: what they print is the shape of the features of two images."""
     expected = {"torchvision": "[2, 512]", "timm": "[2, 512, 2, 2]", "safetensors": "[2, 512, 2, 2]"}

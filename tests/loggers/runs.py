@@ -24,7 +24,7 @@ def make_photos(folder: Path) -> Path:
 
 def pretrain(photos: Path, run: Path, *log: str) -> int:
     """Four steps. Returns the exit code."""
-    return lewel("pretrain", "byol_tiny", "--data", photos, "--out", run, *FLAGS, *(f"--log={text}" for text in log))
+    return lewel("pretrain", "byol_tiny", "--data", photos, "--out", run, *FLAGS, *(f"--logger={text}" for text in log))
 
 
 def stop_after_two_steps(patch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ def test_a_store_that_is_gone_is_a_warning_and_the_run_ends_well(tmp_path, monke
         later.write({"step": step, "loss": 1.0})
     later.close()
     assert [message.split(" failed (")[0] for message in caplog.messages if "no more rows" in message] == [
-        "--log mlflow:http://127.0.0.1:9",
+        "--logger mlflow:http://127.0.0.1:9",
         "MLflow",
     ]
     assert [row["step"] for row in read(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]

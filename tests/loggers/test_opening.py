@@ -1,4 +1,4 @@
-"""`--log`, and loggers of one's own: what is refused, what fails, and that neither ends a run."""
+"""`--logger`, and loggers of one's own: what is refused, what fails, and that neither ends a run."""
 
 from __future__ import annotations
 
@@ -141,12 +141,12 @@ def test_a_missing_package_is_refused_in_one_line_before_anything_is_written(
     run = tmp_path / "run"
     assert runs.pretrain(photos, run, f"{kind}:x") == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert line == f"lewel: --log {kind}:x needs the package {kind}: pip install 'lewel[{kind}]'"
+    assert line == f"lewel: --logger {kind}:x needs the package {kind}: pip install 'lewel[{kind}]'"
     assert not run.exists()
 
 
 def test_the_same_logger_twice_is_refused() -> None:
-    with pytest.raises(UserError, match="--log tensorboard is given twice"):
+    with pytest.raises(UserError, match="--logger tensorboard is given twice"):
         opening.parse(["tensorboard", "tensorboard"])
 
 
@@ -157,7 +157,7 @@ def test_a_package_that_is_there_but_broken_is_a_warning(tmp_path, monkeypatch, 
     record.write({"step": 1})
     record.close()
     (told,) = caplog.messages
-    assert told.startswith("--log wandb:p failed (ModuleNotFoundError: import of wandb halted")
+    assert told.startswith("--logger wandb:p failed (ModuleNotFoundError: import of wandb halted")
     assert read(tmp_path / "metrics.jsonl") == [{"step": 1}]
 
 
@@ -165,7 +165,7 @@ def test_a_package_that_is_there_but_broken_is_a_warning(tmp_path, monkeypatch, 
 def test_an_own_logger_that_does_not_open_is_a_warning(own, tmp_path, caplog, name, why) -> None:
     opening.open_record(Start(tmp_path), opening.parse([f"{own}:{name}"])[:1]).write({"step": 1})
     (told,) = caplog.messages
-    assert told.startswith(f"--log {own}:{name} failed (") and why in told
+    assert told.startswith(f"--logger {own}:{name} failed (") and why in told
     assert read(tmp_path / "metrics.jsonl") == [{"step": 1}]
 
 

@@ -122,5 +122,5 @@ def test_one_that_cannot_log_in_is_a_warning_and_the_run_ends_well(tmp_path, mon
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
     photos, run = make_photos(tmp_path), tmp_path / "run"
     assert pretrain(photos, run, "wandb:project") == 0
-    assert capsys.readouterr().err.count("--log wandb:project failed (") == 1
+    assert capsys.readouterr().err.count("--logger wandb:project failed (") == 1
     assert [row["step"] for row in read(run / "metrics.jsonl")] == [1, 2, 3, 4]

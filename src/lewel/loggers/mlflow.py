@@ -1,4 +1,4 @@
-"""MLflow: `--log mlflow:URI`."""
+"""MLflow: `--logger mlflow:URI`."""
 
 from __future__ import annotations
 

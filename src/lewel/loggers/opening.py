@@ -1,4 +1,4 @@
-"""The loggers of a run: what `--log KIND[:WHERE]` stands for, checked before the run and opened at its start."""
+"""The loggers of a run: what `--logger KIND[:WHERE]` stands for, checked before the run and opened at its start."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _ALLOWED = "tensorboard[:DIR], wandb[:PROJECT], mlflow[:URI] or FILE.py:NAME"
 
 
 def parse(given: Sequence[str]) -> tuple[Opener, ...]:
-    """The loggers that `--log` names. TensorBoard is among them where it is installed, named or not.
+    """The loggers that `--logger` names. TensorBoard is among them where it is installed, named or not.
 
     Raises UserError, before anything is written: an unknown kind, a missing package, a user's file that does not fit.
     """
     if twice := next((text for text in given if given.count(text) > 1), None):
-        raise UserError(f"--log {twice} is given twice; give it once")
+        raise UserError(f"--logger {twice} is given twice; give it once")
     openers = [_parse(text) for text in given]
     if not any(text.partition(":")[0] == "tensorboard" for text in given) and find_spec("tensorboard"):
         openers.append(_of_kind("tensorboard", "tensorboard", ""))
@@ -71,7 +71,7 @@ def open_record(start: Start, openers: Sequence[Opener], loggers: Sequence[Logge
             logger = opener.open(start)
             check([logger])
         except Exception as error:  # a package that is there but broken raises anything
-            warn(f"--log {opener.name}", error)
+            warn(f"--logger {opener.name}", error)
         else:
             opened.append(logger)
     return Record(opened, file.rows)
@@ -83,11 +83,11 @@ def _parse(text: str) -> Opener:
         return Opener(text, _own(Path(path), name))
     kind, _, where = text.partition(":")
     if kind.endswith(".py"):
-        raise UserError(f"--log {text} names a file but nothing in it; write {text}:NAME, a class or function")
+        raise UserError(f"--logger {text} names a file but nothing in it; write {text}:NAME, a class or function")
     if kind not in _KINDS:
-        raise UserError(f"--log {text}: there is no logger {kind!r}{nearest(kind, _KINDS) or f'; give {_ALLOWED}'}")
+        raise UserError(f"--logger {text}: there is no logger {kind!r}{nearest(kind, _KINDS) or f'; give {_ALLOWED}'}")
     if find_spec(kind) is None:
-        raise UserError(f"--log {text} needs the package {kind}: pip install 'lewel[{kind}]'")
+        raise UserError(f"--logger {text} needs the package {kind}: pip install 'lewel[{kind}]'")
     return _of_kind(text, kind, where)
 
 
@@ -99,7 +99,7 @@ def _own(path: Path, name: str) -> Callable[[Start], Any]:
     """A class or function of a user's file: called with a `Start`, it gives a logger."""
     found = getattr(outside.module(path, "logger"), name, None)
     if not callable(found):
-        raise UserError(f"--log {path}:{name}: {path} defines no class or function {name!r}")
+        raise UserError(f"--logger {path}:{name}: {path} defines no class or function {name!r}")
     if isinstance(found, type) and not issubclass(found, Logger):
-        raise UserError(f"--log {path}:{name}: the class has no write(row) and close()")
+        raise UserError(f"--logger {path}:{name}: the class has no write(row) and close()")
     return found

@@ -1,4 +1,4 @@
-"""Weights & Biases: `--log wandb:PROJECT`."""
+"""Weights & Biases: `--logger wandb:PROJECT`."""
 
 from __future__ import annotations
 
